@@ -1,0 +1,276 @@
+//! Everything that happens, as data. Logs, metrics, the console's feed and the simulation's judge observe it.
+
+use crate::verdict::{BuryReason, RetryReason};
+use quebert_wire::{Destination, TaskId, Timestamp};
+use std::{sync::Arc, time::Duration};
+
+/// Something that happened in a dispatcher. `lane` is the lane's name; names and ids are shared, not copied.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A session with the broker began.
+    BrokerConnected,
+    /// The session ended.
+    BrokerDisconnected {
+        /// A label of few values.
+        reason: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// The broker takes no publishes (`true`), or takes them again.
+    BrokerBlocked(bool),
+    /// A work queue is open (`true`) or closed.
+    LaneOpen {
+        /// The lane.
+        lane: Arc<str>,
+        /// Open or closed.
+        open: bool,
+    },
+    /// A delivery of a work queue came.
+    Delivered {
+        /// The lane.
+        lane: Arc<str>,
+        /// As the broker says.
+        redelivered: bool,
+    },
+    /// A delivery is off our hands. One for each `Delivered`, whatever happens.
+    Settled {
+        /// The lane.
+        lane: Arc<str>,
+        /// How.
+        result: Settlement,
+        /// The task, if the message could be read.
+        task: Option<TaskId>,
+        /// Attempts made so far.
+        attempts: u32,
+        /// From enqueue to now, if the enqueue time is known.
+        age: Option<Duration>,
+    },
+    /// The task got its slot for the first time.
+    Waited {
+        /// The lane.
+        lane: Arc<str>,
+        /// From the later of enqueue and `not_before` to now; zero where clocks disagree.
+        wait: Duration,
+        /// Whether clocks disagreed: the difference was negative.
+        skewed: bool,
+    },
+    /// An attempt starts after a delay: how much later than it was due.
+    Lag {
+        /// The lane.
+        lane: Arc<str>,
+        /// Start minus due.
+        lag: Duration,
+    },
+    /// An attempt starts.
+    AttemptStarted {
+        /// The lane.
+        lane: Arc<str>,
+        /// Whose.
+        task: TaskId,
+        /// Counted from 1.
+        number: u32,
+        /// Where to.
+        destination: Destination,
+        /// Bytes of the request's body.
+        body_bytes: usize,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// The lane.
+        lane: Arc<str>,
+        /// Whose.
+        task: TaskId,
+        /// Counted from 1.
+        number: u32,
+        /// Where to.
+        destination: Destination,
+        /// [`Outcome::class`](crate::outcome::Outcome::class).
+        class: &'static str,
+        /// The status, if there was one.
+        status: Option<u16>,
+        /// The failure in words, if it failed.
+        detail: Option<String>,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// A task will be tried again, or was put off.
+    RetryScheduled {
+        /// The lane.
+        lane: Arc<str>,
+        /// Whose.
+        task: TaskId,
+        /// Why.
+        reason: RetryReason,
+        /// Attempts made so far.
+        attempts: u32,
+        /// From now to the earliest next attempt.
+        delay: Duration,
+    },
+    /// A task was given up.
+    Buried {
+        /// The lane.
+        lane: Arc<str>,
+        /// Whose, if the message could be read.
+        task: Option<TaskId>,
+        /// Why.
+        reason: BuryReason,
+        /// In words.
+        detail: String,
+    },
+    /// A task's time was over.
+    Expired {
+        /// The lane.
+        lane: Arc<str>,
+        /// Whose.
+        task: TaskId,
+        /// Where.
+        stage: ExpiryStage,
+    },
+    /// A publish was answered.
+    Published {
+        /// What for.
+        purpose: Purpose,
+        /// `ack`, `nack`, `returned`, `timeout` or `not_connected`.
+        result: &'static str,
+        /// From publish to answer.
+        duration: Duration,
+    },
+    /// A mediator failed or took too long.
+    HookFailed {
+        /// Its name.
+        hook: Arc<str>,
+        /// `before`, `verdict` or `after`.
+        phase: &'static str,
+        /// In words.
+        detail: String,
+    },
+    /// A mediator's method was run.
+    HookRan {
+        /// Its name.
+        hook: Arc<str>,
+        /// `before` or `after`.
+        phase: &'static str,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// A message had fields that no envelope has; they were ignored.
+    UnknownFields {
+        /// The lane.
+        lane: Arc<str>,
+        /// Their names, at most eight.
+        fields: Vec<String>,
+    },
+    /// Held tasks changed: the lane's gauges.
+    Held {
+        /// The lane.
+        lane: Arc<str>,
+        /// Deliveries with an attempt under way or being settled.
+        in_flight: u32,
+        /// Deliveries waiting for a slot, a destination or a moment.
+        buffered: u32,
+    },
+    /// A destination's requests under way changed.
+    DestinationInFlight {
+        /// Which.
+        destination: Destination,
+        /// How many.
+        in_flight: u32,
+        /// How many it may have.
+        limit: u32,
+    },
+    /// A drain began.
+    Draining,
+    /// Limits and policies were replaced.
+    Reconfigured,
+}
+
+/// How a delivery left our hands. The text is a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Settlement {
+    /// Completed.
+    Succeeded,
+    /// Moved to wait for its next attempt, or to its due moment.
+    Retried,
+    /// Buried.
+    DeadLettered,
+    /// Expired.
+    Expired,
+    /// Dropped by a hook.
+    Filtered,
+    /// Given back to the queue, or the connection was lost.
+    Requeued,
+}
+
+impl Settlement {
+    /// Every settlement, for metrics that start at zero.
+    pub const ALL: [Self; 6] =
+        [Self::Succeeded, Self::Retried, Self::DeadLettered, Self::Expired, Self::Filtered, Self::Requeued];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Retried => "retried",
+            Self::DeadLettered => "dead_lettered",
+            Self::Expired => "expired",
+            Self::Filtered => "filtered",
+            Self::Requeued => "requeued",
+        }
+    }
+}
+
+/// Where a task's time was over. The text is a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExpiryStage {
+    /// On arrival: it waited too long in a queue or in the delay grid.
+    Received,
+    /// While it waited for its slot.
+    BeforeDispatch,
+    /// In the middle of an attempt.
+    InFlight,
+    /// Before its next attempt could be due.
+    BeforeRetry,
+}
+
+impl ExpiryStage {
+    /// Every stage, for metrics that start at zero.
+    pub const ALL: [Self; 4] = [Self::Received, Self::BeforeDispatch, Self::InFlight, Self::BeforeRetry];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::BeforeDispatch => "before_dispatch",
+            Self::InFlight => "in_flight",
+            Self::BeforeRetry => "before_retry",
+        }
+    }
+}
+
+/// What a publish was for. The text is a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// Into the delay grid.
+    Retry,
+    /// From the delay grid back to its work queue.
+    Due,
+    /// To the dead letters.
+    DeadLetter,
+}
+
+impl Purpose {
+    /// Every purpose, for metrics that start at zero.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::Due, Self::DeadLetter];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Due => "due",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Quebert: HTTP push task queues on RabbitMQ.

@@ -1,0 +1,2 @@
+//! The program: parse, start, wait, exit code.
+fn main() {}
