@@ -299,10 +299,13 @@ mod tests {
 
     fn answer(status: u16, headers: &[(&'static str, &str)]) -> Outcome {
         let headers = headers.iter().map(|(name, value)| {
-            (header::HeaderName::from_static(name), header::HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            (
+                header::HeaderName::from_static(name),
+                header::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"),
+            )
         });
         Outcome::Answered(Response {
-            status: StatusCode::from_u16(status).unwrap(),
+            status: StatusCode::from_u16(status).expect("a status"),
             headers: headers.collect(),
             body: Bytes::new(),
             truncated: false,
