@@ -15,6 +15,14 @@ impl TaskId {
     }
 }
 
+impl TaskId {
+    /// Checks a text as an id; `None` when it is not one.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.into()))
+    }
+}
+
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -29,6 +37,20 @@ impl Destination {
     /// The origin as text, such as `https://example.com:443`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Destination {
+    /// The origin of an absolute `http` or `https` URL; `None` when it has none.
+    pub fn of(url: &http::Uri) -> Option<Self> {
+        let scheme = url.scheme_str()?;
+        let default = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let host = url.host().filter(|h| !h.is_empty())?.to_ascii_lowercase();
+        Some(Self(format!("{scheme}://{host}:{}", url.port_u16().unwrap_or(default)).into()))
     }
 }
 
