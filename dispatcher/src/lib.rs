@@ -10,6 +10,8 @@ pub mod event;
 pub mod grid;
 pub mod outcome;
 pub mod ports;
+pub mod request;
+pub mod signing;
 pub mod verdict;
 
 pub use quebert_wire as wire;
