@@ -19,6 +19,8 @@ pub struct Bookkeeping {
     pub enqueued_at: Option<Timestamp>,
     /// How often in a row the task was put off without an attempt.
     pub put_offs: u32,
+    /// How often the task has been republished, for whatever cause; tells its copies apart.
+    pub copy: u32,
     /// Status of the attempt before.
     pub previous_status: Option<u16>,
     /// Why the task is tried again.
@@ -53,6 +55,7 @@ impl Bookkeeping {
             return_to: text(header::RETURN_TO),
             enqueued_at: time(header::ENQUEUED_AT),
             put_offs: count(header::PUT_OFFS).unwrap_or(0),
+            copy: count(header::COPY).unwrap_or(0),
             previous_status: int(header::PREVIOUS_STATUS).and_then(|n| u16::try_from(n).ok()),
             retry_reason: text(header::RETRY_REASON),
             id: text(header::ID),
@@ -75,6 +78,7 @@ impl Bookkeeping {
         put(header::RETURN_TO, text(&self.return_to));
         put(header::ENQUEUED_AT, time(self.enqueued_at));
         put(header::PUT_OFFS, count(self.put_offs));
+        put(header::COPY, count(self.copy));
         put(header::PREVIOUS_STATUS, self.previous_status.map(|s| HeaderValue::Int(i64::from(s))));
         put(header::RETRY_REASON, text(&self.retry_reason));
         put(header::ID, text(&self.id));

@@ -57,6 +57,8 @@ pub const RETURN_TO: &str = "quebert-return-to";
 pub const ENQUEUED_AT: &str = "quebert-enqueued-at";
 /// Integer: how often in a row the task was put off without an attempt.
 pub const PUT_OFFS: &str = "quebert-put-offs";
+/// Integer: how often the task has been republished; tells its copies apart.
+pub const COPY: &str = "quebert-copy";
 /// Integer: status of the attempt before.
 pub const PREVIOUS_STATUS: &str = "quebert-previous-status";
 /// Text: why the task is tried again.
@@ -75,13 +77,14 @@ pub const DEAD_AT: &str = "quebert-dead-at";
 pub const DEAD_LANE: &str = "quebert-dead-lane";
 
 /// The names that the dispatcher writes; no producer needs them.
-pub const BOOKKEEPING: [&str; 14] = [
+pub const BOOKKEEPING: [&str; 15] = [
     ATTEMPTS,
     DUE_AT,
     HOP_AT,
     RETURN_TO,
     ENQUEUED_AT,
     PUT_OFFS,
+    COPY,
     PREVIOUS_STATUS,
     RETRY_REASON,
     ID,
