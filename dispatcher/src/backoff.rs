@@ -15,9 +15,9 @@ pub struct RetryPolicy {
     pub curve: Curve,
     /// How the delays are spread.
     pub jitter: Jitter,
-    /// No delay is shorter. Jitter does not go below it either.
+    /// No delay is shorter, but where a mediator or an executor names the exact one. Jitter does not go below it either.
     pub backoff_min: Duration,
-    /// No delay is longer, jitter included.
+    /// No delay is longer, jitter included, but where an executor asks for more and `retry_after_max` allows it.
     pub backoff_max: Duration,
     /// Attempts in all, the first included; `None` is without limit.
     pub max_attempts: Option<u32>,

@@ -91,7 +91,9 @@ fn check_sources(files: &[PathBuf], fault: impl Fn(&str) -> Option<String>) {
     assert!(!files.is_empty(), "no source found");
     let faults = files
         .iter()
-        .filter_map(|file| Some(format!("{}: {}", file.strip_prefix(root()).unwrap().display(), fault(&read(file))?)))
+        .filter_map(|file| {
+            Some(format!("{}: {}", file.strip_prefix(root()).unwrap_or(file).display(), fault(&read(file))?))
+        })
         .collect::<Vec<_>>();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
