@@ -146,7 +146,6 @@ pub fn webhook_id(id: &str) -> std::borrow::Cow<'_, str> {
 
 /// Where the task stands among its attempts.
 fn position(own: &mut Own, attempt: &Attempt) {
-    let task = &attempt.task;
     own.set(name::QUEUE, |out| out.put_slice(attempt.lane.as_bytes()));
     own.number(name::ATTEMPT, attempt.number.into());
     match attempt.max_attempts {
@@ -160,7 +159,7 @@ fn position(own: &mut Own, attempt: &Attempt) {
     for (name, at) in [
         (name::ENQUEUED_AT, attempt.enqueued_at),
         (name::ETA, attempt.due_at),
-        (name::EXPIRES_AT, task.expires_at),
+        (name::EXPIRES_AT, attempt.expires_at),
         (name::DEADLINE, Some(attempt.deadline)),
     ] {
         if let Some(at) = at {
@@ -365,6 +364,7 @@ mod tests {
             delivery_id: "d-1".into(),
             enqueued_at: None,
             due_at: None,
+            expires_at: None,
             deadline: NOW.saturating_add(Duration::from_secs(30)),
             trace: TraceContext::default(),
             task: Task {
@@ -444,7 +444,7 @@ mod tests {
         a.retry_reason = Some("5xx".into());
         a.enqueued_at = Some(Timestamp::from_millis(0));
         a.due_at = Some(Timestamp::from_millis(951_827_696_007));
-        a.task.expires_at = Some(Timestamp::from_millis(4_102_444_799_999));
+        a.expires_at = Some(Timestamp::from_millis(4_102_444_799_999));
         for line in [
             "quebert-max-attempts: unlimited",
             "quebert-redelivered: true",
