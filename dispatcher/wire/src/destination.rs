@@ -182,7 +182,8 @@ mod tests {
         check("http://user:secret@a/", Err(DestinationError::Credentials));
         check("http://a:0/", Err(DestinationError::Port));
         check("http://a:99999/", Err(DestinationError::Port));
-        check("http://a%41/", Err(DestinationError::Host));
+        check("http://a%41/", Err(DestinationError::NotAUrl));
+        check("http://a~b/", Err(DestinationError::Host));
         check("http://[::1%25eth0]/", Err(DestinationError::Host));
         check(&format!("http://{}/", "a".repeat(254)), Err(DestinationError::Host));
         check("", Err(DestinationError::NotAUrl));

@@ -41,7 +41,12 @@ pub(super) fn target(field: &str, url: String, report: &mut Report<'_>) -> Optio
         report.add(Malformed, field, "has a character that must be percent-encoded (or punycode in the host)");
         return None;
     }
-    let parsed = Uri::try_from(url).map_err(|_| DestinationError::NotAUrl);
+    // `Uri` can't read all URLs of other schemes (`mailto:`, `file:///`), but they are understood.
+    let other_scheme = url
+        .split_once(':')
+        .is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https"));
+    let error = if other_scheme { DestinationError::Scheme } else { DestinationError::NotAUrl };
+    let parsed = Uri::try_from(url).map_err(|_| error);
     match parsed.and_then(|uri| Destination::of(&uri).map(|destination| (uri, destination))) {
         Ok(target) => Some(target),
         Err(error) => {
