@@ -36,7 +36,7 @@ fn golden_files_mean_what_they_meant() {
 
 fn message(name: &str, bytes: Vec<u8>) -> Message {
     if name.ends_with(".raw.json") {
-        return raw(&serde_json::from_slice(&bytes).unwrap());
+        return raw(&serde_json::from_slice(&bytes).expect("a raw message is a JSON file"));
     }
     let content_type = if name.ends_with(".msgpack") { "application/msgpack" } else { "application/json" };
     Message { content_type: Some(content_type.to_owned()), body: bytes.into(), ..Message::default() }
@@ -44,20 +44,23 @@ fn message(name: &str, bytes: Vec<u8>) -> Message {
 
 fn raw(file: &Value) -> Message {
     let text = |name: &str| file[name].as_str().map(str::to_owned);
-    let headers = file["headers"].as_object().unwrap();
+    let headers = file["headers"].as_object().expect("headers are a map");
     Message {
         id: text("id"),
         content_type: text("content_type"),
         timestamp: file["timestamp_s"].as_i64().map(|s| Timestamp::from_millis(s * 1000)),
         headers: headers.iter().map(|(n, v)| (n.clone(), header(v))).collect::<Headers>(),
-        body: STANDARD.decode(file["body_base64"].as_str().unwrap()).unwrap().into(),
+        body: STANDARD
+            .decode(file["body_base64"].as_str().expect("the body is text"))
+            .expect("the body is base64")
+            .into(),
         ..Message::default()
     }
 }
 
 fn header(value: &Value) -> HeaderValue {
     match value {
-        Value::Number(n) => HeaderValue::Int(n.as_i64().unwrap()),
+        Value::Number(n) => HeaderValue::Int(n.as_i64().expect("AMQP integers are signed")),
         Value::String(s) => HeaderValue::Text(s.clone()),
         Value::Array(list) => HeaderValue::List(list.iter().map(header).collect()),
         other => panic!("no header: {other}"),
@@ -67,7 +70,7 @@ fn header(value: &Value) -> HeaderValue {
 /// All that was decoded, a line each.
 fn facts(d: &Decoded) -> String {
     let t = &d.task;
-    let headers: Vec<_> = t.headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+    let headers: Vec<_> = t.headers.iter().map(|(n, v)| format!("{n}: {}", v.as_bytes().escape_ascii())).collect();
     let retry = &t.retry;
     [
         format!("{} {}", t.method, t.url),
