@@ -366,3 +366,25 @@ fn debug_output_tells_no_secrets() {
     let text = format!("{message:?} {envelope:?} {:?}", read(&message).unwrap());
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn long_names_do_not_make_long_errors() {
+    let long = "\\u0001".repeat(5_000);
+    for fields in [
+        format!(r#""headers": {{"{long}": 1}}"#),
+        format!(r#""headers": {{"{long}": "1"}}"#),
+        format!(r#""labels": {{"{long}": "{}"}}"#, "v".repeat(300)),
+    ] {
+        let error = read(&with(&fields)).unwrap_err().to_string();
+        assert!(error.len() < 1000 && !error.contains('\u{1}'), "{error}");
+    }
+}
+
+#[test]
+fn a_limit_beyond_what_the_header_map_takes_does_not_panic() {
+    let limits = Limits { headers: usize::MAX, header_bytes: usize::MAX, ..Limits::default() };
+    let many: Vec<_> = (0..40_000).map(|i| format!("\"h{i}\": \"\"")).collect();
+    let message = with(&format!(r#""headers": {{{}}}"#, many.join(",")));
+    let result = decode(&message, &Codecs::default(), &limits, NOW, || TaskId::v7(NOW, [0; 10]));
+    assert_eq!(result.unwrap_err(), DecodeError::NotAllowed("field \"headers\": too many entries".into()));
+}
