@@ -89,6 +89,9 @@ impl<C: Connect> Inner<C> {
     async fn run(&self, request: Request) -> Result<Response, Failure> {
         let Request { destination, http, timeout } = request;
         let limits = Limits::new(timeout, self.config.header_timeout);
+        if timeout.is_zero() {
+            return Err(limits.passed("no time left", false));
+        }
         let mut http = http.map(Full::new);
         // hyper counts the body itself; a second opinion could split the request in two.
         http.headers_mut().remove(http::header::CONTENT_LENGTH);

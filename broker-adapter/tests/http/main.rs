@@ -4,4 +4,5 @@
 
 mod common;
 mod plain;
+mod simulated;
 mod tls;

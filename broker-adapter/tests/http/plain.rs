@@ -46,6 +46,19 @@ async fn a_body_of_a_mebibyte_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_thousand_headers_arrive() {
+    let executor = Executor::start(|_| Reply::status(200)).await;
+    let mut request = post(&executor.url("/"), "x");
+    for i in 0..1000 {
+        let name = http::HeaderName::try_from(format!("x-{i}")).unwrap();
+        request.http.headers_mut().insert(name, "y".repeat(100).parse().unwrap());
+    }
+    answer(&transport(), request).await;
+    // Host and Content-Length beside them.
+    assert_eq!(executor.requests()[0].headers.len(), 1002);
+}
+
+#[tokio::test]
 async fn requests_one_after_the_other_share_a_connection() {
     let executor = Executor::start(|_| Reply::body(200, "some body")).await;
     let transport = transport();
@@ -243,6 +256,17 @@ async fn each_phase_of_an_answer_has_its_time_limit() {
         executor.wait_until(LONG, |c| c.open == 0).await;
         assert_eq!(transport.idle_connections(), 0);
     }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_when_no_time_is_left() {
+    let executor = Executor::start(|_| Reply::status(200)).await;
+    let transport = transport();
+    answer(&transport, get(&executor.url("/"))).await;
+    let request = Request { timeout: Duration::ZERO, ..get(&executor.url("/")) };
+    is(&failure(&transport, request).await, FailureKind::Timeout, false);
+    answer(&transport, get(&executor.url("/"))).await;
+    assert_eq!((executor.counts().requests, executor.counts().connections), (2, 1));
 }
 
 #[tokio::test]
