@@ -406,9 +406,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn lacks(attempt: &Attempt, name: HeaderName) {
+    fn lacks(attempt: &Attempt, name: &HeaderName) {
         let request = RequestBuilder::default().build(attempt, NOW);
-        assert_eq!(request.http.headers().get(&name), None, "{name}");
+        assert_eq!(request.http.headers().get(name), None, "{name}");
     }
 
     #[test]
@@ -504,10 +504,10 @@ mod tests {
             let mut a = attempt("t");
             a.trace.traceparent = Some(bad.into());
             a.trace.tracestate = Some("vendor=1".into());
-            lacks(&a, name::TRACEPARENT);
-            lacks(&a, name::TRACESTATE);
+            lacks(&a, &name::TRACEPARENT);
+            lacks(&a, &name::TRACESTATE);
         }
-        lacks(&attempt("t"), name::TRACEPARENT);
+        lacks(&attempt("t"), &name::TRACEPARENT);
     }
 
     #[test]
@@ -543,7 +543,7 @@ mod tests {
 
     #[test]
     fn a_content_digest_is_there_when_asked_for() {
-        lacks(&attempt("t"), name::CONTENT_DIGEST);
+        lacks(&attempt("t"), &name::CONTENT_DIGEST);
         let request = RequestBuilder::default().content_digest(true).build(&attempt("t"), NOW);
         // printf '{"a":1}' | openssl dgst -sha256 -binary | base64
         assert_eq!(
