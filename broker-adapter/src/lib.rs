@@ -2,5 +2,7 @@
 //!
 //! Nothing here decides what becomes of a task; that is the core's, where the simulation can see it.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
 #[cfg(feature = "testing")]
 pub mod testing;

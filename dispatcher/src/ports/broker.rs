@@ -80,6 +80,14 @@ pub enum BrokerEvent {
         /// Which one.
         opening: Opening,
     },
+    /// A source can't be opened for a reason of its own, such as a queue that is not there. The others go on, and the
+    /// adapter keeps trying this one; `Opened` tells when it worked. Told once per reason, not at each try.
+    SourceFailed {
+        /// Which one.
+        source: Source,
+        /// The broker's words; no secrets.
+        detail: String,
+    },
     /// The broker takes no publishes for now (`true`), or takes them again.
     Blocked(bool),
     /// There is a delay queue of this length at the broker. Told once for each at the start, and whenever another
