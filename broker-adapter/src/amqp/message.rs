@@ -10,7 +10,7 @@ use quebert_wire::{HeaderValue, Headers, Message, Timestamp};
 
 /// Why a message can't be put on the AMQP wire. It would close the channel or the whole connection, for all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// A property or a header name is longer than AMQP's short strings can be.
     #[error("{what} is {length} bytes long, at most 255 are possible")]
     TooLong {
@@ -41,7 +41,7 @@ fn is_brokers_own(name: &str) -> bool {
 ///
 /// # Errors
 /// When the message can't be put on the wire.
-pub fn to_properties(message: &Message, limit: usize) -> Result<BasicProperties, Unfit> {
+pub(crate) fn to_properties(message: &Message, limit: usize) -> Result<BasicProperties, Unfit> {
     let mut properties = BasicProperties::default().with_delivery_mode(2);
     let mut size = 64;
     let mut short = |what: &str, value: &Option<String>| -> Result<Option<ShortString>, Unfit> {
@@ -85,7 +85,7 @@ pub fn to_properties(message: &Message, limit: usize) -> Result<BasicProperties,
 }
 
 /// A message as it was delivered.
-pub fn from_delivery(properties: &BasicProperties, body: Vec<u8>) -> Message {
+pub(crate) fn from_delivery(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let text = |value: &Option<ShortString>| value.as_ref().map(|s| s.as_str().to_owned());
     Message {
         id: text(properties.message_id()),
