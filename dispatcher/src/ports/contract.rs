@@ -168,10 +168,11 @@ pub async fn a_paused_source_settles_and_delivers_nothing_new<H: Harness>(harnes
     client.open(&queue, 2).await;
     let deliveries = client.deliveries(2).await;
     client.broker.pause(&Source::Queue(queue.clone()));
-    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.consumers == 0).await;
+    // The window is full: the time for the pause to arrive. (Some brokers count a consumer until it has settled all.)
+    client.nothing_is_delivered().await;
     client.broker.ack(deliveries[0].tag);
     client.broker.give_back(deliveries[1].tag);
-    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.ready == 2).await;
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth == Depth { ready: 2, consumers: 0 }).await;
     client.nothing_is_delivered().await;
     // Opened once more, it goes on.
     client.open(&queue, 2).await;
