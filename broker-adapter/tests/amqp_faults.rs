@@ -64,7 +64,9 @@ impl Client {
         let found = timeout(LIMIT, async {
             loop {
                 let event = self.events.recv().await.expect("the events go on");
-                self.seen.push(format!("{event:.200?}"));
+                if !matches!(event, BrokerEvent::Delivered(_)) {
+                    self.seen.push(format!("{event:?}"));
+                }
                 if let Some(found) = pick(event) {
                     return found;
                 }
@@ -100,7 +102,8 @@ impl Client {
     }
 
     async fn closed(&mut self, wanted: Opening) {
-        self.until("closing", |e| matches!(e, BrokerEvent::Closed { opening } if opening == wanted).then_some(())).await;
+        self.until("closing", |e| matches!(e, BrokerEvent::Closed { opening } if opening == wanted).then_some(()))
+            .await;
     }
 
     async fn publish(&self, queue: &Arc<str>, n: u32) -> Result<(), PublishError> {
@@ -224,7 +227,8 @@ async fn sleep_until_there(client: &Client, queue: &Arc<str>) {
 async fn a_channel_that_the_broker_closes_is_opened_again_alone() {
     let node = node().await;
     let (queue, other) = (fresh("slow"), fresh("quick"));
-    let settings = "application:set_env(rabbit, channel_tick_interval, 300), application:set_env(rabbit, consumer_timeout, 1500).";
+    let settings =
+        "application:set_env(rabbit, channel_tick_interval, 300), application:set_env(rabbit, consumer_timeout, 1500).";
     node.ctl(&["eval", settings]).await.unwrap();
     let mut client = Client::start(config(node.url(), &[&queue, &other]));
     client.connected().await;

@@ -11,8 +11,9 @@ pub(crate) struct Address(pub(crate) AMQPUri);
 impl Address {
     /// Parses; errors never repeat the text, since it may hold a password.
     pub(crate) fn parse(url: &str, config: &RabbitConfig) -> Result<Self, String> {
-        let mut uri: AMQPUri =
-            url.parse().map_err(|_| "not a valid amqp:// or amqps:// address (text withheld, it may hold a password)")?;
+        let mut uri: AMQPUri = url
+            .parse()
+            .map_err(|_| "not a valid amqp:// or amqps:// address (text withheld, it may hold a password)")?;
         if let Some(literal) = ipv6_literal(url) {
             // The parser knows domains only, and would take `localhost` for it.
             uri.authority.host = literal.to_owned();

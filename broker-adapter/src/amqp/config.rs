@@ -116,7 +116,8 @@ impl RabbitConfig {
         }
         let mut addresses = Vec::new();
         for (i, url) in self.urls.iter().enumerate() {
-            let address = Address::parse(url, self).map_err(|problem| ConfigError::new(format!("urls[{i}]"), problem))?;
+            let address =
+                Address::parse(url, self).map_err(|problem| ConfigError::new(format!("urls[{i}]"), problem))?;
             addresses.push(address);
         }
         if self.connection_name.len() > 200 {

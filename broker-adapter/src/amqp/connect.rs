@@ -72,7 +72,8 @@ pub(crate) async fn connect(address: &Address, config: &RabbitConfig, role: &str
         address.0.clone(),
         runtime,
         async move |uri: AMQPUri, runtime: async_rs::TokioRuntime| {
-            let stream = timeout(limit, dial(&uri, &runtime)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let stream =
+                timeout(limit, dial(&uri, &runtime)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             keep.hold(tune(stream.get_ref())?);
             let stream = AsyncTcpStream::Plain(stream);
             Ok(match uri.scheme {

@@ -66,9 +66,8 @@ impl Publisher {
         // From here on the message may be on its way. A channel that is dropped, by an error, the limit, or our caller
         // giving up, is closed with it, so that no late confirmation can meet a later publish.
         let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let confirmed = async {
-            channel.basic_publish(exchange, routing_key, options, &message.body, properties).await?.await
-        };
+        let confirmed =
+            async { channel.basic_publish(exchange, routing_key, options, &message.body, properties).await?.await };
         let confirmation = match timeout_at(deadline, confirmed).await {
             Ok(Ok(confirmation)) => confirmation,
             Ok(Err(error)) => return Err(failed(&Fault::from(&error))),
@@ -101,8 +100,9 @@ impl Publisher {
                     return Ok(channel);
                 }
             }
-            let channel = within(self.operation_timeout, connection.create_channel()).await?;
-            within(self.operation_timeout, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+            let channel = within(self.operation_timeout, "channel.open", connection.create_channel()).await?;
+            within(self.operation_timeout, "confirm.select", channel.confirm_select(ConfirmSelectOptions::default()))
+                .await?;
             Ok(channel)
         }
     }

@@ -29,6 +29,10 @@ use tokio::{
 
 /// A session, or an opening, that lasted this long was a good one: the next failure starts with the shortest pause.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
+/// How long a broker that was away is left alone. A quorum queue of RabbitMQ 3.10.8 whose Raft server gets a command
+/// between its start and its first election was seen never to elect a leader: it hangs until the next restart. Elections
+/// took up to 0.5 s on a loaded machine.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest pause between two tries at one source.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an opening may take to send its acks and close its channel before it is ended without.
@@ -152,15 +156,7 @@ impl Supervisor {
             addresses.shuffle(&mut rand::rng());
         }
         let backoff = Backoff::new(shared.config.backoff_min, shared.config.backoff_max);
-        Self {
-            shared,
-            addresses,
-            next_address: 0,
-            events,
-            next_opening: 0,
-            told_delays: BTreeSet::new(),
-            backoff,
-        }
+        Self { shared, addresses, next_address: 0, events, next_opening: 0, told_delays: BTreeSet::new(), backoff }
     }
 
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -169,6 +165,7 @@ impl Supervisor {
             let _ = stop.wait_for(|stop| *stop).await;
         });
         let mut told_down: Option<String> = None;
+        let mut was_away = false;
         loop {
             let connected = tokio::select! {
                 biased;
@@ -178,6 +175,13 @@ impl Supervisor {
             let lost = match connected {
                 Ok(session) => {
                     told_down = None;
+                    if std::mem::take(&mut was_away) {
+                        tokio::select! {
+                            biased;
+                            () = &mut stopping => return,
+                            () = sleep(SETTLE_PAUSE) => {}
+                        }
+                    }
                     let since = Instant::now();
                     let next = self.hold(Arc::new(session), stopping.as_mut()).await;
                     if since.elapsed() >= GOOD_AFTER {
@@ -188,7 +192,10 @@ impl Supervisor {
                         Next::Reconnect(lost) => lost,
                     }
                 }
-                Err(error) => Lost { reason: "connect", detail: error.to_string() },
+                Err(error) => {
+                    was_away = true;
+                    Lost { reason: "connect", detail: error.to_string() }
+                }
             };
             let pause = self.backoff.next();
             // One line per state, not per try.
@@ -220,7 +227,11 @@ impl Supervisor {
     }
 
     /// Holds one session until it is lost, or until told to stop.
-    async fn hold(&mut self, session: Arc<Session>, mut stopping: std::pin::Pin<&mut impl Future<Output = ()>>) -> Next {
+    async fn hold(
+        &mut self,
+        session: Arc<Session>,
+        mut stopping: std::pin::Pin<&mut impl Future<Output = ()>>,
+    ) -> Next {
         let mut open = Open::new(self.shared.clone(), session.clone(), self.events.clone());
         let next = tokio::select! {
             biased;
@@ -356,7 +367,12 @@ impl Open {
             match self.active.get_mut(&source) {
                 Some(active) if want.paused && !active.want.paused => {
                     active.want.paused = true;
-                    active.phase.send_if_modified(|phase| *phase == Phase::Run && { *phase = Phase::Pause; true });
+                    active.phase.send_if_modified(|phase| {
+                        *phase == Phase::Run && {
+                            *phase = Phase::Pause;
+                            true
+                        }
+                    });
                 }
                 Some(_) => {}
                 None if want.paused => {}
@@ -410,9 +426,10 @@ impl Open {
         self.tell_closed(&ended, active.want).await;
         let before = self.failing.remove(&ended.source);
         let good = ended.opened && lasted >= GOOD_AFTER;
-        let pause = before.as_ref().filter(|_| !good).map_or(self.shared.config.backoff_min, |failing| {
-            (failing.pause * 2).min(SOURCE_PAUSE_MAX)
-        });
+        let pause = before
+            .as_ref()
+            .filter(|_| !good)
+            .map_or(self.shared.config.backoff_min, |failing| (failing.pause * 2).min(SOURCE_PAUSE_MAX));
         let mut told = before.and_then(|failing| failing.told).filter(|_| !ended.opened);
         if !ended.opened && told.as_deref() != Some(fault.words()) && !self.is_forgotten(&ended.source, active.want) {
             let detail = fault.words().to_owned();

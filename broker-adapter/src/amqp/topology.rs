@@ -216,7 +216,9 @@ impl Topology {
         let name = |field: String, name: &str, limit: usize| match name.len() {
             0 => Err(ConfigError::new(field, "must not be empty")),
             n if n > limit => Err(ConfigError::new(field, format!("is {n} bytes long, at most {limit} are possible"))),
-            _ if name.starts_with("amq.") => Err(ConfigError::new(field, "names beginning with `amq.` are the broker's")),
+            _ if name.starts_with("amq.") => {
+                Err(ConfigError::new(field, "names beginning with `amq.` are the broker's"))
+            }
             _ => Ok(()),
         };
         // AMQP's limit is 255; what we append must fit.
@@ -385,13 +387,18 @@ mod tests {
     fn the_definitions_name_every_object() {
         let topology = Topology {
             exchange: Some(Exchange { name: "flow".into(), kind: "direct".into() }),
-            lanes: vec![LaneTopology { routing_key: Some("tasks.high".into()), ..LaneTopology::of("high-priority-queue") }],
+            lanes: vec![LaneTopology {
+                routing_key: Some("tasks.high".into()),
+                ..LaneTopology::of("high-priority-queue")
+            }],
             ..Topology::default()
         };
         let json: serde_json::Value =
             serde_json::from_str(&topology.definitions_json("/", Duration::from_secs(2))).unwrap();
         let names: Vec<_> = json["queues"].as_array().unwrap().iter().map(|q| q["name"].as_str().unwrap()).collect();
-        for name in ["high-priority-queue", "high-priority-queue.dead", "quebert.dead", "quebert.delay.1250", "quebert.delays"] {
+        for name in
+            ["high-priority-queue", "high-priority-queue.dead", "quebert.dead", "quebert.delay.1250", "quebert.delays"]
+        {
             assert!(names.contains(&name), "{name} in {names:?}");
         }
         assert_eq!(json["bindings"][0]["routing_key"], "tasks.high");
