@@ -1,1 +1,5 @@
 //! Quebert: HTTP push task queues on RabbitMQ.
+
+pub mod config;
+pub mod health;
+pub mod metrics;
