@@ -104,3 +104,24 @@ pub struct CoreConfig {
     /// Seed of ids, jitter and whatever else is drawn.
     pub seed: u64,
 }
+
+impl CoreConfig {
+    /// Takes over what may change while a dispatcher runs: slots, weights, priorities, policies and limits. What
+    /// belongs to the broker stays: the lanes themselves, their queues and windows.
+    pub fn reload(&mut self, new: Self) {
+        for mut lane in new.lanes {
+            if let Some(old) = self.lanes.iter_mut().find(|old| old.name == lane.name) {
+                lane.queue = old.queue.clone();
+                lane.window = old.window;
+                *old = lane;
+            }
+        }
+        self.slots_shared = new.slots_shared;
+        self.schedule = new.schedule;
+        self.destinations = new.destinations;
+        self.limits = new.limits;
+        self.bury_expired = new.bury_expired;
+        self.bury_unknown_fields = new.bury_unknown_fields;
+        self.hook_error = new.hook_error;
+    }
+}

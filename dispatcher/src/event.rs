@@ -1,5 +1,6 @@
 //! Everything that happens, as data. Logs, metrics, the console's feed and the simulation's judge observe it.
 
+use crate::ports::broker::Source;
 use crate::verdict::{BuryReason, RetryReason};
 use quebert_wire::{Destination, TaskId, Timestamp};
 use std::{sync::Arc, time::Duration};
@@ -19,6 +20,13 @@ pub enum Event {
     },
     /// The broker takes no publishes (`true`), or takes them again.
     BrokerBlocked(bool),
+    /// A work queue or delay queue can't be opened; it is tried again.
+    SourceFailed {
+        /// Which.
+        source: Source,
+        /// For people.
+        detail: String,
+    },
     /// A work queue is open (`true`) or closed.
     LaneOpen {
         /// The lane.
@@ -202,12 +210,21 @@ pub enum Settlement {
     Filtered,
     /// Given back to the queue, or the connection was lost.
     Requeued,
+    /// A redelivery of what was settled before: acked without sending it again.
+    Duplicate,
 }
 
 impl Settlement {
     /// Every settlement, for metrics that start at zero.
-    pub const ALL: [Self; 6] =
-        [Self::Succeeded, Self::Retried, Self::DeadLettered, Self::Expired, Self::Filtered, Self::Requeued];
+    pub const ALL: [Self; 7] = [
+        Self::Succeeded,
+        Self::Retried,
+        Self::DeadLettered,
+        Self::Expired,
+        Self::Filtered,
+        Self::Requeued,
+        Self::Duplicate,
+    ];
 
     /// The label.
     pub const fn label(self) -> &'static str {
@@ -218,6 +235,7 @@ impl Settlement {
             Self::Expired => "expired",
             Self::Filtered => "filtered",
             Self::Requeued => "requeued",
+            Self::Duplicate => "duplicate",
         }
     }
 }

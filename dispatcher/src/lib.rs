@@ -6,10 +6,15 @@
 
 pub mod backoff;
 pub mod config;
+pub mod core;
 pub mod event;
 pub mod grid;
+pub mod memory;
 pub mod outcome;
 pub mod ports;
+pub mod request;
+pub mod shell;
+pub mod signing;
 pub mod verdict;
 
 pub use quebert_wire as wire;

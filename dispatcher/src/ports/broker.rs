@@ -75,6 +75,13 @@ pub enum BrokerEvent {
     },
     /// A delivery.
     Delivered(Delivery),
+    /// A source can't be opened, for a reason of its own; it is tried again.
+    SourceFailed {
+        /// Which.
+        source: Source,
+        /// For people; no secrets.
+        detail: String,
+    },
     /// Whatever was unsettled under this opening goes back to the queue; nothing more comes of it.
     Closed {
         /// Which one.

@@ -25,6 +25,8 @@ pub struct Attempt {
     pub enqueued_at: Option<Timestamp>,
     /// The moment the attempt was due: the ETA, or the end of its backoff.
     pub due_at: Option<Timestamp>,
+    /// No attempt starts at or after this: the task's own, or by the lane's default time to live.
+    pub expires_at: Option<Timestamp>,
     /// The end of this attempt's time.
     pub deadline: Timestamp,
     /// Trace context that came with the message.

@@ -1,38 +1,8 @@
 //! The dispatcher's notes on a task, kept in message headers, so that the body stays as the producer wrote it.
+//! It decides nothing: what the notes mean is the dispatcher's business.
 
+pub use crate::header;
 use crate::{HeaderValue, Headers, Timestamp};
-
-/// Names of the headers that carry the notes. All begin with `quebert-`.
-pub mod header {
-    /// Integer: attempts made so far.
-    pub const ATTEMPTS: &str = "quebert-attempts";
-    /// Integer, epoch milliseconds: no attempt before this (ETA or backoff).
-    pub const DUE_AT: &str = "quebert-due-at";
-    /// Integer, epoch milliseconds: when the message went into the delay queue it is in.
-    pub const HOP_AT: &str = "quebert-hop-at";
-    /// Text: the broker's name of the work queue to return to.
-    pub const RETURN_TO: &str = "quebert-return-to";
-    /// Integer, epoch milliseconds: when the task was enqueued, as far as known.
-    pub const ENQUEUED_AT: &str = "quebert-enqueued-at";
-    /// Integer: how often in a row the task was put off without an attempt.
-    pub const PUT_OFFS: &str = "quebert-put-offs";
-    /// Integer: status of the attempt before.
-    pub const PREVIOUS_STATUS: &str = "quebert-previous-status";
-    /// Text: why the task is tried again.
-    pub const RETRY_REASON: &str = "quebert-retry-reason";
-    /// Text: the id that was given to a task that came without one.
-    pub const ID: &str = "quebert-id";
-    /// Text: what came of the last attempts, newest last, bounded.
-    pub const HISTORY: &str = "quebert-history";
-    /// Text: why the task was buried.
-    pub const DEAD_REASON: &str = "quebert-dead-reason";
-    /// Text: the same in words.
-    pub const DEAD_DETAIL: &str = "quebert-dead-detail";
-    /// Integer, epoch milliseconds: when the task was buried.
-    pub const DEAD_AT: &str = "quebert-dead-at";
-    /// Text: the lane it was buried from.
-    pub const DEAD_LANE: &str = "quebert-dead-lane";
-}
 
 /// The notes. A message without any is a task's first delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +19,8 @@ pub struct Bookkeeping {
     pub enqueued_at: Option<Timestamp>,
     /// How often in a row the task was put off without an attempt.
     pub put_offs: u32,
+    /// How often the task has been republished, for whatever cause; tells its copies apart.
+    pub copy: u32,
     /// Status of the attempt before.
     pub previous_status: Option<u16>,
     /// Why the task is tried again.
@@ -83,6 +55,7 @@ impl Bookkeeping {
             return_to: text(header::RETURN_TO),
             enqueued_at: time(header::ENQUEUED_AT),
             put_offs: count(header::PUT_OFFS).unwrap_or(0),
+            copy: count(header::COPY).unwrap_or(0),
             previous_status: int(header::PREVIOUS_STATUS).and_then(|n| u16::try_from(n).ok()),
             retry_reason: text(header::RETRY_REASON),
             id: text(header::ID),
@@ -105,6 +78,7 @@ impl Bookkeeping {
         put(header::RETURN_TO, text(&self.return_to));
         put(header::ENQUEUED_AT, time(self.enqueued_at));
         put(header::PUT_OFFS, count(self.put_offs));
+        put(header::COPY, count(self.copy));
         put(header::PREVIOUS_STATUS, self.previous_status.map(|s| HeaderValue::Int(i64::from(s))));
         put(header::RETRY_REASON, text(&self.retry_reason));
         put(header::ID, text(&self.id));

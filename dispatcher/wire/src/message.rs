@@ -2,7 +2,7 @@
 
 use crate::Timestamp;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// Message headers, by name. Names are compared as they are (AMQP headers are case-sensitive).
 pub type Headers = BTreeMap<String, HeaderValue>;
@@ -31,7 +31,7 @@ pub enum HeaderValue {
 }
 
 /// A message: what is published to a broker, and what a broker delivers.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Message {
     /// AMQP `message_id`: the task's id where the envelope names none.
     pub id: Option<String>,
@@ -55,4 +55,69 @@ pub struct Message {
     pub headers: Headers,
     /// The body, as it was published. Cloning a message shares it.
     pub body: Bytes,
+}
+
+impl Message {
+    /// Takes off what brokers add on the way and must not be published again.
+    ///
+    /// `x-death` and its kin: RabbitMQ before 4.0 takes them for a cycle and silently drops the message at its next
+    /// dead-lettering. `CC` and `BCC` would route it a second time. The delivery counts belong to the old copy, `x-delay`
+    /// and `x-opt-*` would delay or annotate the new one.
+    pub fn strip_broker_headers(&mut self) {
+        self.headers.retain(|name, _| !is_broker_header(name));
+    }
+}
+
+fn is_broker_header(name: &str) -> bool {
+    const NAMES: [&str; 6] = ["x-death", "x-delivery-count", "x-acquired-count", "x-delay", "CC", "BCC"];
+    const PREFIXES: [&str; 3] = ["x-first-death-", "x-last-death-", "x-opt-"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Without header values and body: they may hold secrets.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .field("content_type", &self.content_type)
+            .field("timestamp", &self.timestamp)
+            .field("priority", &self.priority)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broker_headers_go_and_all_others_stay() {
+        let names = |list: &[&str]| list.iter().map(|n| ((*n).to_owned(), HeaderValue::Int(1))).collect::<Headers>();
+        let stay = ["quebert-attempts", "traceparent", "x-deaths", "cc", "x-mine"];
+        let go = [
+            "x-death",
+            "x-first-death-queue",
+            "x-first-death-exchange",
+            "x-last-death-reason",
+            "x-delivery-count",
+            "x-acquired-count",
+            "x-opt-delivery-time",
+            "x-delay",
+            "CC",
+            "BCC",
+        ];
+        let mut message = Message { headers: names(&[&stay[..], &go[..]].concat()), ..Message::default() };
+        message.strip_broker_headers();
+        assert_eq!(message.headers, names(&stay));
+    }
+
+    #[test]
+    fn debug_output_hides_values_and_body() {
+        let headers = Headers::from([("quebert-h-authorization".to_owned(), HeaderValue::Text("hunter2".into()))]);
+        let message = Message { headers, body: Bytes::from_static(b"hunter2"), ..Message::default() };
+        let text = format!("{message:?}");
+        assert!(text.contains("quebert-h-authorization") && !text.contains("hunter2"), "{text}");
+    }
 }

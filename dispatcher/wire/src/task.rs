@@ -1,42 +1,8 @@
-//! The task: an HTTP request to make, checked once on the way in and right from then on.
+//! The task: an HTTP request to make, checked once on the way in and right from then on. It knows nothing of attempts.
 
-use crate::Timestamp;
+use crate::{Destination, TaskId, Timestamp};
 use bytes::Bytes;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
-
-/// A task's id: 1 to 128 visible ASCII characters. Cloning shares the text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(Arc<str>);
-
-impl TaskId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// An executor's origin: `scheme://host:port` in lower case, the port always there. The unit of isolation.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Destination(Arc<str>);
-
-impl Destination {
-    /// The origin as text, such as `https://example.com:443`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What a task may ask of its retries. Each value is capped by the queue's own policy.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -49,12 +15,12 @@ pub struct RetryOverrides {
     pub backoff_min: Option<Duration>,
     /// Longest delay between two attempts.
     pub backoff_max: Option<Duration>,
-    /// An explicit list of delays; the last one repeats.
+    /// An explicit list of delays, 1 to 100; the last one repeats.
     pub schedule: Option<Vec<Duration>>,
 }
 
 /// An HTTP request to make. Made only by decoding, which checks every field.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Task {
     /// Stays the same over retries and replays.
     pub id: TaskId,
@@ -76,7 +42,7 @@ pub struct Task {
     pub not_before: Option<Timestamp>,
     /// No attempt starts at or after this.
     pub expires_at: Option<Timestamp>,
-    /// Limit of one attempt.
+    /// Limit of one attempt, 1 ms to 24 h.
     pub timeout: Option<Duration>,
     /// What the task asks of its retries.
     pub retry: RetryOverrides,
@@ -88,4 +54,25 @@ pub struct Task {
     pub callback: Option<http::Uri>,
     /// The producer's own labels, carried for hooks.
     pub labels: BTreeMap<String, String>,
+}
+
+/// Without header values, query and body: they may hold secrets.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("id", &self.id)
+            .field("method", &self.method)
+            .field("destination", &self.destination)
+            .field("path", &self.url.path())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body_bytes", &self.body.len())
+            .field("created_at", &self.created_at)
+            .field("not_before", &self.not_before)
+            .field("expires_at", &self.expires_at)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("queue", &self.queue)
+            .field("flow_key", &self.flow_key)
+            .finish_non_exhaustive()
+    }
 }

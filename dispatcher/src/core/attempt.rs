@@ -1,0 +1,251 @@
+//! An attempt: from its slot to what its outcome means.
+
+use super::{
+    Action, Core, TicketId,
+    ticket::{Resume, Slot, State, Ticket},
+};
+use crate::{
+    backoff::RetryPolicy,
+    config::HookErrorRule,
+    event::{Event, ExpiryStage},
+    outcome::Outcome,
+    ports::mediator::{Attempt, Before, TraceContext},
+    verdict::{BuryReason, RetryAfter, RetryReason, Verdict, judge},
+};
+use quebert_wire::{Destination, HeaderValue, Message, Task};
+use rand::Rng;
+use std::{sync::Arc, time::Duration};
+
+impl Core {
+    /// A task has got its slot, and its destination counts the request already.
+    pub(super) fn start(&mut self, id: TicketId, task: Box<Task>, prepared: bool, slot: Slot) {
+        self.report_wait(id);
+        let attempt = self.attempt_of(id, task);
+        if self.config.mediated && !prepared {
+            self.set_state(id, State::Preparing { slot });
+            self.actions.push_back(Action::Prepare { ticket: id, attempt });
+        } else {
+            self.send(id, attempt, slot);
+        }
+    }
+
+    fn attempt_of(&mut self, id: TicketId, task: Box<Task>) -> Box<Attempt> {
+        let ticket = &self.tickets[id];
+        let lane = &self.config.lanes[ticket.lane];
+        let facts = ticket.facts();
+        let mut random = [0; 16];
+        self.rng.fill_bytes(&mut random);
+        let mut span_id = [0; 8];
+        span_id.copy_from_slice(&random[..8]);
+        span_id[7] |= 1; // W3C trace context: a span id of zeros only is invalid.
+        let timeout = self.timeout_of(ticket);
+        Box::new(Attempt {
+            lane: lane.name.clone(),
+            number: ticket.book.attempts + 1,
+            max_attempts: self.policy_of(ticket).max_attempts,
+            redelivered: ticket.redelivered,
+            previous_status: ticket.book.previous_status,
+            retry_reason: ticket.book.retry_reason.as_deref().map(Arc::from),
+            delivery_id: hex(&random).into(),
+            enqueued_at: facts.enqueued_at,
+            due_at: facts.due_at(&ticket.book),
+            expires_at: facts.expires_at,
+            deadline: self.now.wall.saturating_add(timeout),
+            trace: trace_of(&ticket.message, span_id),
+            task: *task,
+        })
+    }
+
+    pub(super) fn on_prepared(&mut self, id: TicketId, mut attempt: Box<Attempt>, before: Result<Before, String>) {
+        let Some(ticket) = self.tickets.get(id) else { return };
+        let State::Preparing { slot } = ticket.state else { return };
+        let (lane, dest) = (ticket.lane, ticket.dest());
+        if ticket.tag.is_none() {
+            // Its delivery was lost meanwhile, and nothing was sent: whoever gets the redelivery starts afresh.
+            self.set_state(id, State::Reviewing);
+            self.vacate(dest, lane, slot);
+            return self.forget(id);
+        }
+        let before = match (before, self.config.hook_error) {
+            (Ok(before), _) => before,
+            (Err(_), HookErrorRule::Send) => Before::Send,
+            (Err(detail), HookErrorRule::Bury) => Before::Bury(detail),
+            (Err(_), HookErrorRule::PutOff) => Before::PutOff(self.policy_delay(id, RetryAfter::Policy)),
+        };
+        let over = self.tickets[id].facts().has_expired(self.now.wall);
+        let before = match Destination::of(&attempt.task.url) {
+            Ok(destination) => {
+                attempt.task.destination = destination;
+                before
+            }
+            Err(error) => Before::Bury(format!("a mediator made the URL unusable: {error}")),
+        };
+        if before == Before::Send && !over && self.destinations.of(dest).name == attempt.task.destination {
+            return self.send(id, attempt, slot);
+        }
+        self.set_state(id, State::Reviewing);
+        self.vacate(dest, lane, slot);
+        match before {
+            Before::Send if self.expire_if_over(id, ExpiryStage::BeforeDispatch) => {}
+            // A mediator sends it elsewhere: it waits for that destination, and is not asked about again.
+            Before::Send => self.enqueue(id, Box::new(attempt.task), true),
+            Before::Drop => self.settle(id, Verdict::Drop),
+            Before::PutOff(delay) => self.put_off(id, RetryReason::Hook, delay),
+            Before::Bury(detail) => self.settle(id, Verdict::Bury { reason: BuryReason::Hook, detail }),
+        }
+    }
+
+    fn send(&mut self, id: TicketId, mut attempt: Box<Attempt>, slot: Slot) {
+        let ticket = &self.tickets[id];
+        let timeout = self.timeout_of(ticket);
+        attempt.deadline = self.now.wall.saturating_add(timeout);
+        self.set_state(id, State::Sending { slot, started: self.now.mono });
+        self.emit(Event::AttemptStarted {
+            lane: attempt.lane.clone(),
+            task: attempt.task.id.clone(),
+            number: attempt.number,
+            destination: attempt.task.destination.clone(),
+            body_bytes: attempt.task.body.len(),
+            at: self.now.wall,
+        });
+        self.actions.push_back(Action::Send { ticket: id, attempt, timeout });
+    }
+
+    pub(super) fn on_answered(&mut self, id: TicketId, attempt: Box<Attempt>, outcome: Outcome) {
+        let Some(ticket) = self.tickets.get_mut(id) else { return };
+        let State::Sending { slot, started } = ticket.state else { return };
+        let (lane, dest) = (ticket.lane, ticket.dest());
+        ticket.book.attempts = attempt.number;
+        ticket.book.put_offs = 0;
+        ticket.book.previous_status = outcome.status().map(|status| status.as_u16());
+        ticket.unsaved = true;
+        let duration = self.now.mono.saturating_sub(started);
+        self.emit(Event::AttemptEnded {
+            lane: attempt.lane.clone(),
+            task: attempt.task.id.clone(),
+            number: attempt.number,
+            destination: attempt.task.destination.clone(),
+            class: outcome.class(),
+            status: outcome.status().map(|status| status.as_u16()),
+            detail: match &outcome {
+                Outcome::Answered(_) => None,
+                Outcome::Failed(failure) => Some(failure.detail.clone()),
+            },
+            duration,
+        });
+        let proposed = self.proposed(id, &outcome);
+        if !matches!(proposed, Verdict::Complete) {
+            self.note_history(id, &attempt, &outcome, duration);
+        }
+        self.set_state(id, State::Reviewing);
+        self.vacate(dest, lane, slot);
+        if self.config.mediated {
+            self.actions.push_back(Action::Review { ticket: id, attempt, outcome, proposed });
+        } else {
+            self.settle_or_park(id, proposed);
+        }
+    }
+
+    fn proposed(&self, id: TicketId, outcome: &Outcome) -> Verdict {
+        let ticket = &self.tickets[id];
+        let verdict = judge(outcome, &self.config.lanes[ticket.lane].status, self.now.wall);
+        // Cut off by its own expiry: the request's time limit never reaches beyond it.
+        if matches!(verdict, Verdict::Retry(_)) && ticket.facts().has_expired(self.now.wall) {
+            return Verdict::Expire;
+        }
+        verdict
+    }
+
+    pub(super) fn on_reviewed(&mut self, id: TicketId, verdict: Verdict) {
+        if self.tickets.get(id).is_some_and(|ticket| matches!(ticket.state, State::Reviewing)) {
+            self.settle_or_park(id, verdict);
+        }
+    }
+
+    fn settle_or_park(&mut self, id: TicketId, verdict: Verdict) {
+        if self.tickets[id].tag.is_some() {
+            self.settle(id, verdict);
+        } else {
+            self.park(id, Resume::Verdict(verdict));
+        }
+    }
+
+    /// The limit of an attempt that starts now: the task's, within the lane's, and never beyond the task's expiry.
+    fn timeout_of(&self, ticket: &Ticket) -> Duration {
+        let lane = &self.config.lanes[ticket.lane];
+        let facts = ticket.facts();
+        let timeout = facts.timeout.unwrap_or(lane.attempt_timeout).min(lane.attempt_timeout_max);
+        match facts.expires_at {
+            Some(at) => timeout.min(at.since(self.now.wall)),
+            None => timeout,
+        }
+    }
+
+    pub(super) fn policy_of<'a>(&'a self, ticket: &'a Ticket) -> &'a RetryPolicy {
+        let own = ticket.facts.as_ref().and_then(|facts| facts.policy.as_deref());
+        own.unwrap_or(&self.config.lanes[ticket.lane].retry)
+    }
+
+    /// A delay by the task's policy, after the attempts made so far.
+    pub(super) fn policy_delay(&mut self, id: TicketId, after: RetryAfter) -> Duration {
+        let ticket = &self.tickets[id];
+        let own = ticket.facts.as_ref().and_then(|facts| facts.policy.as_deref());
+        let policy = own.unwrap_or(&self.config.lanes[ticket.lane].retry);
+        policy.draw(ticket.book.attempts.max(1), after, &mut self.rng)
+    }
+
+    fn report_wait(&mut self, id: TicketId) {
+        let ticket = &self.tickets[id];
+        let lane = self.config.lanes[ticket.lane].name.clone();
+        let facts = ticket.facts();
+        let due = facts.due_at(&ticket.book);
+        let now = self.now.wall;
+        if ticket.book.attempts == 0
+            && ticket.book.put_offs == 0
+            && let Some(enqueued) = facts.enqueued_at
+        {
+            let since = due.map_or(enqueued, |due| due.max(enqueued));
+            self.emit(Event::Waited { lane: lane.clone(), wait: now.since(since), skewed: since > now });
+        }
+        if let Some(due) = due {
+            self.emit(Event::Lag { lane, lag: now.since(due) });
+        }
+    }
+
+    /// Keeps what came of the last attempts in the notes: for whoever looks at the dead letter.
+    fn note_history(&mut self, id: TicketId, attempt: &Attempt, outcome: &Outcome, duration: Duration) {
+        const KEPT: usize = 10;
+        let what = match outcome {
+            Outcome::Answered(response) => response.status.as_u16().to_string(),
+            Outcome::Failed(failure) => failure.kind.label().to_owned(),
+        };
+        let line = format!("{} {} {what} {}ms", attempt.number, self.now.wall.as_millis(), duration.as_millis());
+        let history = self.tickets[id].book.history.take().unwrap_or_default();
+        let mut lines: Vec<&str> = history.split('\n').filter(|line| !line.is_empty()).collect();
+        lines.push(&line);
+        let first = lines.len().saturating_sub(KEPT);
+        let text = lines[first..].join("\n");
+        self.tickets[id].book.history = Some(text);
+    }
+}
+
+fn trace_of(message: &Message, span_id: [u8; 8]) -> TraceContext {
+    let text = |name: &str| match message.headers.get(name) {
+        Some(HeaderValue::Text(text)) => Some(text.clone()),
+        _ => None,
+    };
+    if message.headers.is_empty() {
+        return TraceContext { span_id, ..TraceContext::default() };
+    }
+    TraceContext { traceparent: text("traceparent"), tracestate: text("tracestate"), baggage: text("baggage"), span_id }
+}
+
+fn hex(bytes: &[u8; 16]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(32);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}

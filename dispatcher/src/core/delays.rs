@@ -1,0 +1,344 @@
+//! The delay grid, from this side: takes the heads of the delay queues, holds them until they are due, and moves them
+//! on. The broker only keeps them; it needs no timer, no TTL and no plugin.
+
+use super::{
+    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::publish_again_after, ticket::Move,
+    timers::TimerId,
+};
+use crate::{
+    event::{Event, Purpose, Settlement},
+    grid::Step,
+    ports::broker::{Delivery, Opening, PublishError, Source, Tag, Target},
+    verdict::BuryReason,
+};
+use quebert_wire::{Bookkeeping, HeaderValue, Message, Timestamp, bookkeeping::header};
+use slotmap::{SlotMap, new_key_type};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+new_key_type! {
+    /// Names a head of a delay queue in hand.
+    pub(crate) struct HeadId;
+}
+
+/// A delay queue is opened again that long before its head is due, and a hundredth of its length on top, since the
+/// clocks of two dispatchers may differ.
+const OPEN_AHEAD: Duration = Duration::from_secs(2);
+
+/// One message of a delay queue, in hand.
+#[derive(Debug)]
+struct Head {
+    step: Step,
+    /// `None` once its delivery is lost.
+    tag: Option<Tag>,
+    message: Message,
+    book: Bookkeeping,
+    key: Option<CopyKey>,
+    /// When it leaves this queue.
+    ready_at: Timestamp,
+    state: HeadState,
+}
+
+#[derive(Debug)]
+enum HeadState {
+    Waiting(TimerId),
+    Moving(Move),
+}
+
+/// One delay queue that is known to be there.
+#[derive(Debug, Default)]
+struct Lane {
+    opening: Option<Opening>,
+    /// Closed by the core, since its head is due in a long time only.
+    asleep: bool,
+    last_acks: LastAcks,
+}
+
+/// All delay queues that are known, and what is in hand of them.
+#[derive(Debug, Default)]
+pub(crate) struct Delays {
+    steps: BTreeMap<Step, Lane>,
+    heads: SlotMap<HeadId, Head>,
+    orphans: BTreeMap<CopyKey, HeadId>,
+}
+
+impl Delays {
+    /// A delay queue is open; whether that is still wanted.
+    pub(crate) fn opened(&mut self, step: Step, opening: Opening) -> bool {
+        let Some(lane) = self.steps.get_mut(&step).filter(|lane| !lane.asleep) else { return false };
+        lane.opening = Some(opening);
+        true
+    }
+
+    /// Heads in hand whose deliveries are not settled.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.heads.values().filter(|head| head.tag.is_some()).count()
+    }
+
+    /// The heads of one queue in hand.
+    fn of(&self, step: Step) -> Vec<HeadId> {
+        self.heads.iter().filter(|(_, head)| head.step == step).map(|(id, _)| id).collect()
+    }
+}
+
+impl Core {
+    pub(super) fn on_delay_exists(&mut self, step: Step) {
+        self.know_delay(step);
+    }
+
+    /// From now on this dispatcher takes its part of that delay queue.
+    pub(super) fn know_delay(&mut self, step: Step) {
+        if self.phase == Phase::Running && !self.delays.steps.contains_key(&step) {
+            self.delays.steps.insert(step, Lane::default());
+            self.open_delay(step);
+        }
+    }
+
+    pub(super) fn open_delay(&mut self, step: Step) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        if let Some(lane) = self.delays.steps.get_mut(&step) {
+            lane.asleep = false;
+            let window = self.config.delay_window;
+            self.actions.push_back(Action::Open { source: Source::Delay(step), window });
+        }
+    }
+
+    pub(super) fn on_head_delivered(&mut self, step: Step, delivery: Delivery) {
+        if self.phase != Phase::Running {
+            self.actions.push_back(Action::GiveBack(delivery.tag));
+            return;
+        }
+        let book = Bookkeeping::read(&delivery.message.headers);
+        let key = book.id.clone().map(|id| CopyKey::Head { step, id, copy: book.copy });
+        if delivery.redelivered
+            && let Some(key) = &key
+        {
+            if let Some(orphan) = self.delays.orphans.remove(key)
+                && let Some(head) = self.delays.heads.get_mut(orphan)
+            {
+                head.tag = Some(delivery.tag);
+                return;
+            }
+            if self.recall.recognise(self.now.mono, key) {
+                self.actions.push_back(Action::Ack(delivery.tag));
+                return;
+            }
+        }
+        // Somebody else's message, without our notes, is taken as due: it is then moved or buried, not kept for ever.
+        let hop_over = book.hop_at.unwrap_or(self.now.wall).saturating_add(step.length());
+        let ready_at = book.due_at.map_or(self.now.wall, |due| due.min(hop_over));
+        let wait = ready_at.since(self.now.wall);
+        let id = self.delays.heads.insert_with_key(|id| Head {
+            step,
+            tag: Some(delivery.tag),
+            message: delivery.message,
+            book,
+            key,
+            ready_at,
+            state: HeadState::Waiting(self.timers.set(self.now.mono + wait, Timer::Head(id))),
+        });
+        if wait.is_zero() {
+            self.on_head_due(id);
+        } else {
+            self.sleep_if_far(step);
+        }
+    }
+
+    pub(super) fn on_head_due(&mut self, id: HeadId) {
+        let now = self.now;
+        let Some(head) = self.delays.heads.get_mut(id) else { return };
+        let HeadState::Waiting(timer) = &mut head.state else { return };
+        self.timers.cancel(*timer);
+        let wait = head.ready_at.since(now.wall);
+        if !wait.is_zero() {
+            // The wall clock went back meanwhile.
+            *timer = self.timers.set(now.mono + wait, Timer::Head(id));
+            return;
+        }
+        let rest = head.book.due_at.map_or(Duration::ZERO, |due| due.since(now.wall));
+        let (target, purpose) = match head.book.return_to.clone() {
+            Some(_) if rest > self.config.hold_max => {
+                let step = Step::floor(rest).unwrap_or_else(|| Step::ceil(rest));
+                head.book.hop_at = Some(now.wall);
+                (Target::Delay(step), Purpose::Retry)
+            }
+            Some(queue) => {
+                head.book.hop_at = None;
+                (Target::Queue(queue.into()), Purpose::Due)
+            }
+            None => {
+                let detail = "a message in a delay queue that does not say where to return to".to_owned();
+                return self.bury_head(id, BuryReason::Undecodable, detail);
+            }
+        };
+        if let Target::Delay(step) = target {
+            self.know_delay(step);
+        }
+        self.move_head(id, target, purpose, &[]);
+    }
+
+    fn bury_head(&mut self, id: HeadId, reason: BuryReason, detail: String) {
+        let Some(head) = self.delays.heads.get(id) else { return };
+        let queue: Arc<str> = head.book.return_to.as_deref().unwrap_or_default().into();
+        let lane = self.config.lanes.iter().find(|lane| lane.queue == queue).map(|lane| lane.name.clone());
+        let lane = lane.unwrap_or_else(|| queue.clone());
+        let notes = [
+            (header::DEAD_REASON, HeaderValue::Text(reason.label().to_owned())),
+            (header::DEAD_DETAIL, HeaderValue::Text(detail.clone())),
+            (header::DEAD_AT, HeaderValue::Int(self.now.wall.as_millis())),
+            (header::DEAD_LANE, HeaderValue::Text(lane.to_string())),
+        ];
+        self.emit(Event::Buried { lane, task: None, reason, detail });
+        self.move_head(id, Target::Dead(queue), Purpose::DeadLetter, &notes);
+    }
+
+    fn move_head(&mut self, id: HeadId, target: Target, purpose: Purpose, notes: &[(&str, HeaderValue)]) {
+        let Some(head) = self.delays.heads.get_mut(id) else { return };
+        let mut message = head.message.clone();
+        message.strip_broker_headers();
+        head.book.copy = head.book.copy.saturating_add(1);
+        head.book.write(&mut message.headers);
+        for (name, value) in notes {
+            message.headers.insert((*name).to_owned(), value.clone());
+        }
+        let settles_as = Settlement::Retried;
+        head.state = HeadState::Moving(Move { target, message, purpose, settles_as, published_at: None, failures: 0 });
+        self.publish_head(id);
+    }
+
+    pub(super) fn publish_head(&mut self, id: HeadId) {
+        let Some(head) = self.delays.heads.get_mut(id) else { return };
+        let HeadState::Moving(next) = &mut head.state else { return };
+        if next.published_at.is_some() {
+            return;
+        }
+        next.published_at = Some(self.now.mono);
+        let (target, message) = (next.target.clone(), next.message.clone());
+        self.actions.push_back(Action::Publish { id: PublishId(Mover::Head(id)), target, message });
+    }
+
+    pub(super) fn on_head_published(&mut self, id: HeadId, result: Result<(), PublishError>) {
+        let Some(head) = self.delays.heads.get_mut(id) else { return };
+        let HeadState::Moving(next) = &mut head.state else { return };
+        let Some(published_at) = next.published_at.take() else { return };
+        if result.is_err() {
+            next.failures += 1;
+        }
+        let (purpose, failures) = (next.purpose, next.failures);
+        let lost_queue = matches!((&next.target, &result), (Target::Queue(_), Err(PublishError::Returned(_))));
+        let (step, orphaned) = (head.step, head.tag.is_none());
+        self.report_publish(purpose, &result, published_at);
+        match result {
+            Ok(()) => self.end_head(id),
+            Err(_) if orphaned => drop(self.forget_head(id)),
+            Err(error) if lost_queue => self.bury_head(id, BuryReason::Unroutable, error.to_string()),
+            Err(_) => {
+                let at = self.now.mono + publish_again_after(failures);
+                self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Head(id))));
+            }
+        }
+        self.sleep_if_far(step);
+    }
+
+    /// Its next copy is safe: the old one is acked, or known when it comes again.
+    fn end_head(&mut self, id: HeadId) {
+        let Some(head) = self.forget_head(id) else { return };
+        match (head.tag, head.key) {
+            (Some(tag), key) => {
+                self.actions.push_back(Action::Ack(tag));
+                if let (Some(key), Some(lane)) = (key, self.delays.steps.get_mut(&head.step)) {
+                    lane.last_acks.push(key, self.config.delay_window);
+                }
+            }
+            (None, Some(key)) => self.recall.remember(self.now.mono, key),
+            (None, None) => {}
+        }
+    }
+
+    fn forget_head(&mut self, id: HeadId) -> Option<Head> {
+        let head = self.delays.heads.remove(id)?;
+        if let HeadState::Waiting(timer) = &head.state {
+            self.timers.cancel(*timer);
+        }
+        if let Some(key) = &head.key
+            && self.delays.orphans.get(key) == Some(&id)
+        {
+            self.delays.orphans.remove(key);
+        }
+        Some(head)
+    }
+
+    pub(super) fn on_delay_closed(&mut self, step: Step, opening: Opening) {
+        if let Some(lane) = self.delays.steps.get_mut(&step) {
+            lane.opening = None;
+            for key in lane.last_acks.take() {
+                self.recall.remember(self.now.mono, key);
+            }
+        }
+        for id in self.delays.of(step) {
+            let head = &mut self.delays.heads[id];
+            if !head.tag.is_some_and(|tag| tag.opening == opening) {
+                continue;
+            }
+            head.tag = None;
+            let publishing = matches!(&head.state, HeadState::Moving(next) if next.published_at.is_some());
+            match head.key.clone() {
+                Some(key) if publishing => drop(self.delays.orphans.insert(key, id)),
+                _ if publishing => {}
+                _ => drop(self.forget_head(id)),
+            }
+        }
+    }
+
+    /// Closes a delay queue whose next head is due in a long time only, lest the broker's consumer timeout strikes; its
+    /// heads go back, and it is opened again shortly before.
+    fn sleep_if_far(&mut self, step: Step) {
+        let far = self.config.consumer_timeout * 2 / 5;
+        if step.length() <= far || self.phase != Phase::Running {
+            return;
+        }
+        let heads = self.delays.of(step);
+        let now = self.now.wall;
+        let all_far = heads.iter().all(|id| {
+            let head = &self.delays.heads[*id];
+            matches!(head.state, HeadState::Waiting(_)) && head.ready_at.since(now) > far
+        });
+        let first = heads.iter().map(|id| self.delays.heads[*id].ready_at).min();
+        let (Some(first), true) = (first, all_far) else { return };
+        for id in heads {
+            self.forget_head(id);
+        }
+        let Some(lane) = self.delays.steps.get_mut(&step) else { return };
+        lane.asleep = true;
+        // What was acked through this opening is not in doubt: the channel is closed in order, not lost.
+        lane.last_acks.take();
+        if let Some(opening) = lane.opening.take() {
+            self.inlets.remove(&opening);
+        }
+        self.actions.push_back(Action::Close(Source::Delay(step)));
+        // Looked at again after a day at the latest, so that a jump of the wall clock does no lasting harm.
+        let ahead = OPEN_AHEAD + step.length() / 100;
+        let wait = first.since(now).saturating_sub(ahead).min(Duration::from_secs(86_400));
+        self.timers.set(self.now.mono + wait, Timer::OpenDelay(step));
+    }
+
+    /// No new heads from now on; those that wait go back.
+    pub(super) fn drain_delays(&mut self) {
+        for step in self.delays.steps.keys() {
+            self.actions.push_back(Action::Pause(Source::Delay(*step)));
+        }
+        let waiting: Vec<HeadId> = self
+            .delays
+            .heads
+            .iter()
+            .filter(|(_, head)| matches!(head.state, HeadState::Waiting(_)))
+            .map(|(id, _)| id)
+            .collect();
+        for id in waiting {
+            if let Some(tag) = self.forget_head(id).and_then(|head| head.tag) {
+                self.actions.push_back(Action::GiveBack(tag));
+            }
+        }
+    }
+}

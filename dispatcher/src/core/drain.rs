@@ -1,0 +1,81 @@
+//! The end: nothing new starts, what is under way ends and is settled, the rest goes back.
+
+use super::{Action, Core, Phase, TicketId, Timer, ticket::State};
+use crate::{
+    event::{Event, Settlement},
+    grid::Step,
+    ports::broker::Source,
+};
+use std::time::Duration;
+
+impl Core {
+    pub(super) fn on_drain(&mut self, deadline: Duration) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.phase = Phase::Draining;
+        self.emit(Event::Draining);
+        for lane in &self.config.lanes {
+            self.actions.push_back(Action::Pause(Source::Queue(lane.queue.clone())));
+        }
+        self.drain_delays();
+        self.timers.set(deadline, Timer::DrainOver);
+        let waiting: Vec<TicketId> =
+            self.tickets.iter().filter(|(_, ticket)| ticket.state.is_buffered()).map(|(id, _)| id).collect();
+        for id in waiting {
+            self.hand_back(id);
+        }
+    }
+
+    /// A task that waits goes back to its queue; one whose last attempt stands only here goes into the grid with it.
+    fn hand_back(&mut self, id: TicketId) {
+        match &self.tickets[id].state {
+            State::Waiting { .. } => drop(self.unqueue(id)),
+            State::Held { timer, .. } => {
+                let timer = *timer;
+                self.timers.cancel(timer);
+                self.set_state(id, State::Reviewing);
+            }
+            _ => return,
+        }
+        if self.tickets[id].unsaved {
+            let shortest = Step::ceil(Duration::ZERO).length();
+            self.delay(id, shortest);
+        } else {
+            self.give_back(id);
+        }
+    }
+
+    fn give_back(&mut self, id: TicketId) {
+        self.count_settled(id, Settlement::Requeued);
+        if let Some(tag) = self.tickets.remove(id).and_then(|ticket| ticket.tag) {
+            self.actions.push_back(Action::GiveBack(tag));
+        }
+    }
+
+    /// The grace is over: whatever is still under way goes back as it is.
+    pub(super) fn on_drain_over(&mut self) {
+        if self.phase != Phase::Draining {
+            return;
+        }
+        let left: Vec<TicketId> =
+            self.tickets.iter().filter(|(_, ticket)| ticket.tag.is_some()).map(|(id, _)| id).collect();
+        for id in left {
+            self.give_back(id);
+        }
+        self.stop();
+    }
+
+    pub(super) fn end_drain_if_done(&mut self) {
+        let in_hand = self.tickets.values().any(|ticket| ticket.tag.is_some()) || self.delays.in_hand() > 0;
+        if self.phase == Phase::Draining && !in_hand {
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.report_held();
+        self.phase = Phase::Stopped;
+        self.actions.push_back(Action::Stop);
+    }
+}

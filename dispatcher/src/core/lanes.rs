@@ -1,0 +1,171 @@
+//! Lanes: their slots, and whose turn it is.
+
+use super::{destinations::DestId, recall::LastAcks, ticket::Slot};
+use crate::config::{CoreConfig, Schedule};
+use std::collections::BTreeSet;
+
+/// The state of one lane.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    /// Deliveries with an attempt under way, or being settled.
+    pub(crate) in_flight: u32,
+    /// Deliveries that wait.
+    pub(crate) buffered: u32,
+    /// Whether the two above have changed since they were reported.
+    pub(crate) changed: bool,
+    own_used: u32,
+    shared_used: u32,
+    /// Destinations that are free and have tasks of this lane waiting, by their oldest task's arrival.
+    pub(crate) eligible: BTreeSet<(u64, DestId)>,
+    /// Credit of the weighted schedule.
+    credit: i64,
+    /// Shared slots in a row that went to others while this lane could send.
+    passed_over: u32,
+    pub(crate) last_acks: LastAcks,
+}
+
+/// What the schedule goes by, as configured.
+#[derive(Debug, Clone, Copy)]
+struct Rank {
+    priority: u8,
+    weight: i64,
+    slots_own: u32,
+    slots_max: u32,
+}
+
+/// All lanes, and the pool that they share.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    all: Vec<Lane>,
+    ranks: Vec<Rank>,
+    /// Lanes by falling priority.
+    order: Vec<usize>,
+    shared: u32,
+    shared_used: u32,
+    schedule: Schedule,
+}
+
+impl Lanes {
+    pub(crate) fn new(config: &CoreConfig) -> Self {
+        let mut lanes = Self {
+            all: config.lanes.iter().map(|_| Lane::default()).collect(),
+            ranks: Vec::new(),
+            order: Vec::new(),
+            shared: 0,
+            shared_used: 0,
+            schedule: config.schedule,
+        };
+        lanes.reconfigure(config);
+        lanes
+    }
+
+    pub(crate) fn reconfigure(&mut self, config: &CoreConfig) {
+        self.ranks = config
+            .lanes
+            .iter()
+            .map(|lane| Rank {
+                priority: lane.priority,
+                weight: i64::from(lane.weight.max(1)),
+                slots_own: lane.slots_own,
+                slots_max: lane.slots_max.max(1),
+            })
+            .collect();
+        self.order = (0..self.ranks.len()).collect();
+        self.order.sort_by_key(|lane| std::cmp::Reverse(self.ranks[*lane].priority));
+        self.shared = config.slots_shared;
+        self.schedule = config.schedule;
+    }
+
+    pub(crate) fn all(&self) -> &[Lane] {
+        &self.all
+    }
+
+    pub(crate) fn of(&self, lane: usize) -> &Lane {
+        &self.all[lane]
+    }
+
+    pub(crate) fn of_mut(&mut self, lane: usize) -> &mut Lane {
+        &mut self.all[lane]
+    }
+
+    /// Takes a free slot for the lane whose turn it is, among those that could send now. Slots of a lane's own go
+    /// first, by priority; then those of the pool, by the schedule.
+    pub(crate) fn take_slot(&mut self) -> Option<(usize, Slot)> {
+        let own = self.order.iter().copied().find(|lane| self.could_send(*lane) && self.has_own_slot(*lane));
+        if let Some(lane) = own {
+            self.all[lane].own_used += 1;
+            return Some((lane, Slot::Own));
+        }
+        if self.shared_used >= self.shared {
+            return None;
+        }
+        let lane = match self.schedule {
+            Schedule::Strict { pass_over_max } => self.pick_strict(pass_over_max.unwrap_or(u32::MAX)),
+            Schedule::Weighted => self.pick_weighted(),
+        }?;
+        self.all[lane].shared_used += 1;
+        self.shared_used += 1;
+        Some((lane, Slot::Shared))
+    }
+
+    pub(crate) fn free_slot(&mut self, lane: usize, slot: Slot) {
+        let lane = &mut self.all[lane];
+        match slot {
+            Slot::Own => lane.own_used -= 1,
+            Slot::Shared => {
+                lane.shared_used -= 1;
+                self.shared_used -= 1;
+            }
+        }
+    }
+
+    /// Slots of a lane in use, own and shared.
+    pub(crate) fn slots_used(&self, lane: usize) -> u32 {
+        self.all[lane].own_used + self.all[lane].shared_used
+    }
+
+    fn could_send(&self, lane: usize) -> bool {
+        !self.all[lane].eligible.is_empty() && self.slots_used(lane) < self.ranks[lane].slots_max
+    }
+
+    fn has_own_slot(&self, lane: usize) -> bool {
+        self.all[lane].own_used < self.ranks[lane].slots_own
+    }
+
+    /// The highest priority; among equals the one whose task came first. A lane that was passed over often enough goes
+    /// before all.
+    fn pick_strict(&mut self, pass_over_max: u32) -> Option<usize> {
+        let could: Vec<usize> = self.order.iter().copied().filter(|lane| self.could_send(*lane)).collect();
+        let starved = could.iter().copied().filter(|lane| self.all[*lane].passed_over >= pass_over_max);
+        let picked = starved.max_by_key(|lane| self.all[*lane].passed_over).or_else(|| {
+            could.iter().copied().min_by_key(|lane| {
+                let oldest = self.all[*lane].eligible.first().map(|(seq, _)| *seq);
+                (std::cmp::Reverse(self.ranks[*lane].priority), oldest)
+            })
+        })?;
+        for lane in could {
+            self.all[lane].passed_over = if lane == picked { 0 } else { self.all[lane].passed_over.saturating_add(1) };
+        }
+        Some(picked)
+    }
+
+    /// Smooth weighted round robin: each lane that could send earns its weight, the richest goes and pays for all.
+    fn pick_weighted(&mut self) -> Option<usize> {
+        let mut earned = 0;
+        let mut picked: Option<usize> = None;
+        for lane in self.order.iter().copied() {
+            if !self.could_send(lane) {
+                self.all[lane].credit = 0;
+                continue;
+            }
+            earned += self.ranks[lane].weight;
+            self.all[lane].credit += self.ranks[lane].weight;
+            if picked.is_none_or(|best| self.all[lane].credit > self.all[best].credit) {
+                picked = Some(lane);
+            }
+        }
+        let picked = picked?;
+        self.all[picked].credit -= earned;
+        Some(picked)
+    }
+}

@@ -1,0 +1,201 @@
+//! Which waiting task goes next, and how waiting tasks come and go.
+
+use super::{
+    Action, Core, Phase, TicketId, Timer,
+    destinations::DestId,
+    ticket::{Slot, State},
+};
+use crate::event::{Event, ExpiryStage};
+use quebert_wire::Task;
+use std::time::Duration;
+
+impl Core {
+    /// Gives every free slot to the task whose turn it is.
+    pub(super) fn grant(&mut self) {
+        while self.phase == Phase::Running {
+            let Some((lane, slot)) = self.lanes.take_slot() else { return };
+            let (_, dest) = *self.lanes.of(lane).eligible.first().expect("a lane gets a slot only if it could send");
+            let (_, ticket) = *self.destinations.of(dest).waiting[lane].front().expect("eligible means waiting");
+            if self.expire_if_over(ticket, ExpiryStage::BeforeDispatch) {
+                self.lanes.free_slot(lane, slot);
+                continue;
+            }
+            let (task, prepared) = self.unqueue(ticket);
+            self.occupy(dest, lane);
+            self.start(ticket, task, prepared, slot);
+        }
+    }
+
+    /// Lets a task wait for a slot and its destination, or puts it off if its destination has its share already.
+    pub(super) fn enqueue(&mut self, id: TicketId, task: Box<Task>, prepared: bool) {
+        let now = self.now;
+        let dest = self.destinations.intern(&task.destination, &self.config.destinations);
+        let ticket = &mut self.tickets[id];
+        let lane = ticket.lane;
+        let facts = ticket.facts.as_mut().expect("only a task that could be read gets this far");
+        facts.dest = dest;
+        let expiry = facts.expires_at;
+        let share = self.share_of_window(lane);
+        let crowd = self.destinations.of(dest);
+        let beyond = crowd.waiting[lane].len() as u64 + u64::from(crowd.in_flight_of[lane]) >= share;
+        if beyond && !prepared && !crowd.is_free() && crowd.crowded_until > now.mono {
+            return self.put_off_for_overload(id);
+        }
+        let patience = (beyond && !prepared)
+            .then(|| self.timers.set(now.mono + self.config.destinations.patience, Timer::Patience(id)));
+        let expiry = expiry.map(|at| self.timers.set(now.mono + at.since(now.wall), Timer::Expiry(id)));
+        self.arrivals += 1;
+        let seq = self.arrivals;
+        self.set_state(id, State::Waiting { seq, task, prepared, timers: [patience, expiry] });
+        self.destinations.of_mut(dest).waiting[lane].push_back((seq, id));
+        self.refresh_eligible(dest);
+    }
+
+    /// Takes a task out of its queue. The caller puts the ticket into its next state at once.
+    pub(super) fn unqueue(&mut self, id: TicketId) -> (Box<Task>, bool) {
+        let ticket = &mut self.tickets[id];
+        let (lane, dest) = (ticket.lane, ticket.dest());
+        let State::Waiting { seq, task, prepared, timers } = std::mem::replace(&mut ticket.state, State::Reviewing)
+        else {
+            panic!("only a waiting task is taken out of its queue");
+        };
+        let counts = ticket.tag.is_some();
+        for timer in timers.into_iter().flatten() {
+            self.timers.cancel(timer);
+        }
+        // What stands in for the state until the caller sets the next one counts as in flight; the gauges follow.
+        if counts {
+            self.count_state_change(lane, true, false);
+        }
+        let waiting = &mut self.destinations.of_mut(dest).waiting[lane];
+        let at = waiting.binary_search_by_key(&seq, |(seq, _)| *seq).expect("a waiting task stands in its queue");
+        waiting.remove(at);
+        self.refresh_eligible(dest);
+        (task, prepared)
+    }
+
+    /// A request to `dest` begins.
+    pub(super) fn occupy(&mut self, dest: DestId, lane: usize) {
+        let crowd = self.destinations.of_mut(dest);
+        crowd.in_flight += 1;
+        crowd.in_flight_of[lane] += 1;
+        self.refresh_eligible(dest);
+        self.report_destination(dest);
+    }
+
+    /// A request to `dest` is over, and its slot is free.
+    pub(super) fn vacate(&mut self, dest: DestId, lane: usize, slot: Slot) {
+        self.lanes.free_slot(lane, slot);
+        let crowd = self.destinations.of_mut(dest);
+        crowd.in_flight -= 1;
+        crowd.in_flight_of[lane] -= 1;
+        self.refresh_eligible(dest);
+        self.report_destination(dest);
+        self.destinations.release(dest);
+    }
+
+    /// Brings up to date in which lanes `dest` may be sent to.
+    pub(super) fn refresh_eligible(&mut self, dest: DestId) {
+        let crowd = self.destinations.of_mut(dest);
+        let free = crowd.is_free();
+        for lane in 0..crowd.waiting.len() {
+            let listed = crowd.listed[lane];
+            let oldest = crowd.waiting[lane].front().map(|(seq, _)| *seq).filter(|_| free);
+            if listed == oldest {
+                continue;
+            }
+            let eligible = &mut self.lanes.of_mut(lane).eligible;
+            if let Some(seq) = listed {
+                eligible.remove(&(seq, dest));
+            }
+            if let Some(seq) = oldest {
+                eligible.insert((seq, dest));
+            }
+            crowd.listed[lane] = oldest;
+        }
+    }
+
+    pub(super) fn refresh_all_eligible(&mut self) {
+        for dest in self.destinations.ids() {
+            self.refresh_eligible(dest);
+        }
+    }
+
+    /// A task beyond its destination's share has waited for long: it makes room for others, unless the queue before it
+    /// has become short enough.
+    pub(super) fn on_patience(&mut self, id: TicketId) {
+        let Some(ticket) = self.tickets.get(id) else { return };
+        let State::Waiting { seq, .. } = ticket.state else { return };
+        let (lane, dest) = (ticket.lane, ticket.dest());
+        let share = self.share_of_window(lane);
+        let patience = self.config.destinations.patience;
+        let crowd = self.destinations.of_mut(dest);
+        let before = crowd.waiting[lane].partition_point(|(other, _)| *other < seq) as u64;
+        if before + u64::from(crowd.in_flight_of[lane]) < share {
+            return;
+        }
+        crowd.crowded_until = self.now.mono + 2 * patience;
+        self.unqueue(id);
+        self.put_off_for_overload(id);
+    }
+
+    pub(super) fn on_expiry(&mut self, id: TicketId) {
+        if !self.tickets.get(id).is_some_and(|ticket| matches!(ticket.state, State::Waiting { .. })) {
+            return;
+        }
+        if !self.expire_if_over(id, ExpiryStage::BeforeDispatch) {
+            // The wall clock went back meanwhile: look again when it should be time.
+            let at = self.tickets[id].facts().expires_at.expect("the timer was set for it");
+            let wait = at.since(self.now.wall).max(Duration::from_millis(1));
+            let timer = self.timers.set(self.now.mono + wait, Timer::Expiry(id));
+            if let State::Waiting { timers, .. } = &mut self.tickets[id].state {
+                timers[1] = Some(timer);
+            }
+        }
+    }
+
+    /// Tasks that have waited here for a quarter of the consumer timeout go off into the delay grid, lest the broker
+    /// take all deliveries of the channel back.
+    pub(super) fn put_off_overdue(&mut self) {
+        let limit = self.config.consumer_timeout / 4;
+        let now = self.now.mono;
+        let overdue: Vec<TicketId> = self
+            .tickets
+            .iter()
+            .filter(|(_, ticket)| {
+                matches!(ticket.state, State::Waiting { .. }) && now.saturating_sub(ticket.delivered_at) > limit
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in overdue {
+            self.unqueue(id);
+            self.put_off_for_overload(id);
+        }
+    }
+
+    fn share_of_window(&self, lane: usize) -> u64 {
+        let window = u64::from(self.config.lanes[lane].window);
+        (window * u64::from(self.config.destinations.window_share) / 100).max(1)
+    }
+
+    fn report_destination(&mut self, dest: DestId) {
+        let crowd = self.destinations.of(dest);
+        let event = Event::DestinationInFlight {
+            destination: crowd.name.clone(),
+            in_flight: crowd.in_flight,
+            limit: crowd.limit,
+        };
+        self.actions.push_back(Action::Emit(event));
+    }
+
+    /// Tells the gauges of the lanes whose held tasks have changed.
+    pub(super) fn report_held(&mut self) {
+        for lane in 0..self.config.lanes.len() {
+            let state = self.lanes.of_mut(lane);
+            if std::mem::take(&mut state.changed) {
+                let (in_flight, buffered) = (state.in_flight, state.buffered);
+                self.emit(Event::Held { lane: self.config.lanes[lane].name.clone(), in_flight, buffered });
+            }
+        }
+    }
+}

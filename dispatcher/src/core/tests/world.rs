@@ -1,0 +1,275 @@
+//! A model of the world around a core: a broker that keeps every message in the open, and a clock that is moved by
+//! hand. It knows nothing of how the core decides.
+
+use super::*;
+use crate::{grid::Step, ports::broker::Delivery};
+use quebert_wire::HeaderValue;
+
+/// A message in the model's broker.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) message: Message,
+    pub(super) redelivered: bool,
+}
+
+/// The broker and the clock around one core.
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) now: Now,
+    pub(super) queues: BTreeMap<Source, VecDeque<Kept>>,
+    pub(super) dead: Vec<Message>,
+    /// Open sources with their windows.
+    pub(super) open: BTreeMap<Source, (Opening, u16, bool)>,
+    pub(super) wanted: BTreeMap<Source, u16>,
+    pub(super) unsettled: BTreeMap<Tag, (Source, Message)>,
+    pub(super) acked: Vec<(Tag, Source, Message)>,
+    pub(super) sending: VecDeque<(TicketId, Box<Attempt>, Duration)>,
+    pub(super) preparing: VecDeque<(TicketId, Box<Attempt>)>,
+    pub(super) reviewing: VecDeque<(TicketId, Verdict)>,
+    pub(super) publishing: VecDeque<(PublishId, Target, Message)>,
+    pub(super) events: Vec<Event>,
+    pub(super) stopped: bool,
+    next: u64,
+}
+
+impl World {
+    pub(super) fn new(config: CoreConfig) -> Self {
+        let now = Now { mono: Duration::from_secs(5), wall: EPOCH };
+        let mut world = Self {
+            core: Core::new(config, Codecs::default(), now),
+            now,
+            queues: BTreeMap::new(),
+            dead: Vec::new(),
+            open: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
+            acked: Vec::new(),
+            sending: VecDeque::new(),
+            preparing: VecDeque::new(),
+            reviewing: VecDeque::new(),
+            publishing: VecDeque::new(),
+            events: Vec::new(),
+            stopped: false,
+            next: 0,
+        };
+        world.feed(Input::Tick);
+        world
+    }
+
+    /// Feeds the core and carries its actions out as far as the broker goes.
+    pub(super) fn feed(&mut self, input: Input) {
+        self.core.handle(self.now, input);
+        while let Some(action) = self.core.poll() {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Open { source, window } => {
+                self.wanted.insert(source.clone(), window);
+                self.open_source(source, window);
+            }
+            Action::Close(source) => {
+                self.wanted.remove(&source);
+                if let Some((opening, ..)) = self.open.remove(&source) {
+                    self.take_back(opening);
+                }
+            }
+            Action::Pause(source) => {
+                self.wanted.remove(&source);
+                if let Some(open) = self.open.get_mut(&source) {
+                    open.2 = true;
+                }
+            }
+            Action::Ack(tag) => {
+                if let Some((source, message)) = self.unsettled.remove(&tag) {
+                    self.acked.push((tag, source, message));
+                }
+            }
+            Action::GiveBack(tag) => {
+                if let Some((source, message)) = self.unsettled.remove(&tag) {
+                    self.queues.entry(source).or_default().push_front(Kept { message, redelivered: true });
+                }
+            }
+            Action::Send { ticket, attempt, timeout } => self.sending.push_back((ticket, attempt, timeout)),
+            Action::Prepare { ticket, attempt } => self.preparing.push_back((ticket, attempt)),
+            Action::Review { ticket, proposed, .. } => self.reviewing.push_back((ticket, proposed)),
+            Action::Publish { id, target, message } => self.publishing.push_back((id, target, message)),
+            Action::Emit(event) => self.events.push(event),
+            Action::Stop => self.stopped = true,
+        }
+    }
+
+    fn open_source(&mut self, source: Source, window: u16) {
+        self.next += 1;
+        let opening = Opening(self.next);
+        self.open.insert(source.clone(), (opening, window, false));
+        self.core.handle(self.now, Input::Broker(BrokerEvent::Opened { source, opening }));
+    }
+
+    fn take_back(&mut self, opening: Opening) {
+        let tags: Vec<Tag> = self.unsettled.keys().filter(|tag| tag.opening == opening).copied().collect();
+        for tag in tags.into_iter().rev() {
+            let (source, message) = self.unsettled.remove(&tag).unwrap();
+            self.queues.entry(source).or_default().push_front(Kept { message, redelivered: true });
+        }
+    }
+
+    /// Puts a task into a lane's queue.
+    pub(super) fn produce(&mut self, queue: &str, message: Message) {
+        let kept = Kept { message, redelivered: false };
+        self.queues.entry(Source::Queue(queue.into())).or_default().push_back(kept);
+    }
+
+    /// Hands out what the windows allow.
+    pub(super) fn deliver_all(&mut self) {
+        loop {
+            let next = self.open.iter().find_map(|(source, (opening, window, paused))| {
+                let held = self.unsettled.keys().filter(|tag| tag.opening == *opening).count();
+                let waiting = self.queues.get(source).is_some_and(|queue| !queue.is_empty());
+                (!paused && held < usize::from(*window) && waiting).then(|| (source.clone(), *opening))
+            });
+            let Some((source, opening)) = next else { return };
+            let kept = self.queues.get_mut(&source).unwrap().pop_front().unwrap();
+            self.next += 1;
+            let tag = Tag { opening, seq: self.next };
+            self.unsettled.insert(tag, (source, kept.message.clone()));
+            let delivery = Delivery { tag, redelivered: kept.redelivered, message: kept.message };
+            self.feed(Input::Broker(BrokerEvent::Delivered(delivery)));
+        }
+    }
+
+    /// Loses the connection, and the last `acks_lost` acks with it; opens everything again.
+    pub(super) fn cut(&mut self, acks_lost: usize) {
+        // Only acks of openings that are still open can be lost, and of each at most a window.
+        let mut left = acks_lost;
+        while left > 0
+            && let Some((tag, source, message)) = self.acked.pop()
+        {
+            if !self.open.values().any(|(opening, ..)| *opening == tag.opening) {
+                break;
+            }
+            self.unsettled.insert(tag, (source, message));
+            left -= 1;
+        }
+        self.acked.clear();
+        let open: Vec<Opening> = self.open.values().map(|(opening, ..)| *opening).collect();
+        self.open.clear();
+        for opening in open {
+            self.take_back(opening);
+            self.feed(Input::Broker(BrokerEvent::Closed { opening }));
+        }
+        for (source, window) in self.wanted.clone() {
+            self.open_source(source, window);
+        }
+        self.feed(Input::Tick);
+    }
+
+    /// Moves both clocks on, and lets timers go off in between.
+    pub(super) fn advance(&mut self, by: Duration) {
+        let end = self.now.mono + by;
+        while let Some(at) = self.core.next_wakeup().filter(|at| *at <= end) {
+            self.step_clock(at.saturating_sub(self.now.mono).max(Duration::from_millis(1)));
+            self.feed(Input::Tick);
+        }
+        self.step_clock(end.saturating_sub(self.now.mono));
+        self.feed(Input::Tick);
+    }
+
+    fn step_clock(&mut self, by: Duration) {
+        self.now.mono += by;
+        self.now.wall = Timestamp::from_millis(self.now.wall.as_millis() + i64::try_from(by.as_millis()).unwrap());
+    }
+
+    /// Answers the oldest request with a status.
+    pub(super) fn answer(&mut self, status: u16, headers: &[(&'static str, &str)]) -> u32 {
+        let (ticket, attempt, _) = self.sending.pop_front().expect("a request is under way");
+        let number = attempt.number;
+        self.feed(Input::Answered { ticket, attempt, outcome: answered(status, headers) });
+        number
+    }
+
+    /// Stores the message of the oldest publish, and says so.
+    pub(super) fn confirm(&mut self) {
+        let (id, target, message) = self.publishing.pop_front().expect("a publish is under way");
+        self.store(&target, message);
+        self.feed(Input::Published { id, result: Ok(()) });
+    }
+
+    pub(super) fn confirm_all(&mut self) {
+        while !self.publishing.is_empty() {
+            self.confirm();
+        }
+    }
+
+    pub(super) fn store(&mut self, target: &Target, message: Message) {
+        let kept = Kept { message: message.clone(), redelivered: false };
+        match target {
+            Target::Queue(queue) => self.queues.entry(Source::Queue(queue.clone())).or_default().push_back(kept),
+            Target::Delay(step) => self.queues.entry(Source::Delay(*step)).or_default().push_back(kept),
+            Target::Dead(_) => self.dead.push(message),
+        }
+    }
+
+    /// How the deliveries were settled, in order.
+    pub(super) fn settled(&self) -> Vec<Settlement> {
+        let settled = self.events.iter().filter_map(|event| match event {
+            Event::Settled { result, .. } => Some(*result),
+            _ => None,
+        });
+        settled.collect()
+    }
+
+    /// Every message that the broker has, wherever.
+    pub(super) fn everything(&self) -> impl Iterator<Item = &Message> {
+        let queued = self.queues.values().flatten().map(|kept| &kept.message);
+        queued.chain(self.unsettled.values().map(|(_, message)| message)).chain(&self.dead)
+    }
+
+    pub(super) fn delay_steps(&self) -> Vec<Step> {
+        let steps = self.queues.iter().filter(|(_, queue)| !queue.is_empty()).filter_map(|(source, _)| match source {
+            Source::Delay(step) => Some(*step),
+            Source::Queue(_) => None,
+        });
+        steps.collect()
+    }
+}
+
+pub(super) fn answered(status: u16, headers: &[(&'static str, &str)]) -> Outcome {
+    let mut map = http::HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(*name, value.parse().unwrap());
+    }
+    Outcome::Answered(crate::outcome::Response {
+        status: http::StatusCode::from_u16(status).unwrap(),
+        headers: map,
+        body: bytes::Bytes::new(),
+        truncated: false,
+    })
+}
+
+/// A message with an envelope in JSON.
+pub(super) fn message(json: &str) -> Message {
+    Message {
+        content_type: Some("application/json".to_owned()),
+        body: bytes::Bytes::copy_from_slice(json.as_bytes()),
+        ..Message::default()
+    }
+}
+
+/// An integer header.
+pub(super) fn int(message: &Message, name: &str) -> Option<i64> {
+    match message.headers.get(name) {
+        Some(HeaderValue::Int(n)) => Some(*n),
+        _ => None,
+    }
+}
+
+/// A text header.
+pub(super) fn text<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    match message.headers.get(name) {
+        Some(HeaderValue::Text(text)) => Some(text),
+        _ => None,
+    }
+}
