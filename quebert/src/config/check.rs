@@ -8,12 +8,14 @@ use super::{
     problem::Problem,
     value::{Secrets, Span},
 };
+use quebert_broker_adapter::http::{AddressGuard, Cidr, HttpConfig};
 use quebert_dispatcher::{
     backoff::{Curve, Jitter, RetryPolicy},
     config::{CoreConfig, DestinationConfig, HookErrorRule, LaneConfig, Schedule},
     verdict::StatusRules,
 };
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use quebert_wire::Destination;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a config is made of.
 #[derive(Debug, Clone, Default)]
@@ -49,14 +51,15 @@ pub(super) fn check(
     let http = check.http(&file.http);
     let signing_keys = check.secrets(&["signing", "keys"], &file.signing.keys, &file.signing.keys_file);
     for key in &signing_keys {
-        if !key.expose().starts_with("whsec_") {
-            check.fault(&["signing", "keys"], "a key does not begin with \"whsec_\"");
+        if let Err(e) = key.expose().parse::<quebert_dispatcher::signing::Secret>() {
+            check.fault(&["signing", "keys"], e.to_string());
         }
     }
     if file.pool.slots == 0 && lanes.iter().all(|l| l.slots_own == 0) {
         check.fault(&["pool", "slots"], "is 0, and no lane has slots of its own: nothing could ever be sent");
     }
     check.at_least_one(&["limits", "body_bytes"], file.limits.body_bytes);
+    check.at_least_one(&["limits", "url_bytes"], file.limits.url_bytes);
     check.not_zero(&["hooks", "timeout"], file.hooks.timeout);
     check.not_zero(&["metrics", "depth_interval"], file.metrics.depth_interval);
     let admin = match file.admin.listen.as_str() {
@@ -106,7 +109,12 @@ pub(super) fn check(
 }
 
 fn limits(file: &file::Limits) -> quebert_wire::Limits {
-    quebert_wire::Limits { body_bytes: file.body_bytes }
+    quebert_wire::Limits {
+        body_bytes: file.body_bytes,
+        url_bytes: file.url_bytes,
+        headers: file.headers,
+        header_bytes: file.header_bytes,
+    }
 }
 
 struct Check<'a> {
@@ -281,19 +289,7 @@ impl Check<'_> {
     }
 
     fn retry(&mut self, lane: &str, file: &file::Retry) -> RetryPolicy {
-        let key = |field: &'static str| ["lanes", lane, "retry", field];
-        if !(file.factor.is_finite() && file.factor >= 1.0) {
-            self.fault(&key("factor"), format!("{} must be a number of at least 1", file.factor));
-        }
-        if file.backoff_min > file.backoff_max {
-            let message = format!("{} is more than backoff_max = {}", file.backoff_min, file.backoff_max);
-            self.fault(&key("backoff_min"), message);
-        }
-        self.not_zero(&key("backoff_min"), file.backoff_min);
-        if file.curve == file::Curve::Schedule && file.schedule.is_empty() {
-            self.fault(&key("schedule"), "is empty, and curve = \"schedule\" needs it");
-        }
-        RetryPolicy {
+        let policy = RetryPolicy {
             curve: match file.curve {
                 file::Curve::Exponential => Curve::Exponential { factor: file.factor },
                 file::Curve::Doublings => Curve::Doublings { max_doublings: file.max_doublings },
@@ -309,7 +305,15 @@ impl Check<'_> {
             max_attempts: (file.max_attempts > 0).then_some(file.max_attempts),
             max_age: file.max_age.limit(),
             retry_after_max: file.retry_after_max.0,
+        };
+        if let Err(e) = policy.check() {
+            // The text begins with the field's name, which is the key's.
+            let text = e.to_string();
+            let (field, message) = text.split_once(": ").unwrap_or(("curve", &text));
+            let key = field.split('[').next().unwrap_or(field);
+            self.fault(&["lanes", lane, "retry", key], message);
         }
+        policy
     }
 
     fn status(&mut self, lane: &str, file: &file::Status) -> StatusRules {
@@ -359,20 +363,22 @@ impl Check<'_> {
     fn http(&mut self, file: &file::Http) -> Http {
         self.not_zero(&["http", "connect_timeout"], file.connect_timeout);
         self.at_least_one(&["http", "response_header_bytes"], file.response_header_bytes);
-        let mut guard_allow = Vec::new();
-        for network in &file.guard.allow {
-            if let Some(network) = self.parsed(&["http", "guard", "allow"], parse_network(network)) {
-                guard_allow.push(network);
-            }
+        let mut allow = Vec::new();
+        for range in &file.guard.allow {
+            let parsed = range.parse::<Cidr>().map_err(|e| e.to_string());
+            allow.extend(self.parsed(&["http", "guard", "allow"], parsed));
         }
         Http {
-            connect_timeout: file.connect_timeout.0,
-            idle_timeout: file.idle_timeout.0,
-            response_body_bytes: file.response_body_bytes,
-            response_header_bytes: file.response_header_bytes,
+            client: HttpConfig {
+                connect_timeout: file.connect_timeout.0,
+                idle_timeout: file.idle_timeout.0,
+                head_bytes_max: file.response_header_bytes,
+                body_keep: file.response_body_bytes,
+                body_read_max: file.response_body_bytes.max(HttpConfig::default().body_read_max),
+                ..HttpConfig::default()
+            },
+            guard: if file.guard.enabled { AddressGuard::allowing(allow) } else { AddressGuard::off() },
             ca_file: file.ca_file.as_ref().map(PathBuf::from),
-            guard: file.guard.enabled,
-            guard_allow,
         }
     }
 
@@ -410,19 +416,8 @@ fn expand(secret: &Secret, env: &[(String, String)]) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
-fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
-    let wrong = || format!("{text:?} is no network such as \"10.1.0.0/16\" or \"127.0.0.1\"");
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| wrong())?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    let length = length.unwrap_or(bits);
-    if length > bits { Err(wrong()) } else { Ok((address, length)) }
-}
-
-fn destination(text: &str) -> Result<quebert_wire::Destination, String> {
-    let _ = text;
-    Err("is no origin such as \"https://host:443\"".to_owned())
+fn destination(text: &str) -> Result<Destination, String> {
+    let wrong = || format!("{text:?} is no origin such as \"https://host:443\"");
+    let url: http::Uri = text.parse().map_err(|_| wrong())?;
+    Destination::of(&url).map_err(|_| wrong())
 }

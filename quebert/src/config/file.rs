@@ -151,6 +151,9 @@ pub struct Status {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub body_bytes: usize,
+    pub url_bytes: usize,
+    pub headers: usize,
+    pub header_bytes: usize,
     pub bury_unknown_fields: bool,
     pub bury_expired: bool,
 }

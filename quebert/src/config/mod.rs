@@ -16,6 +16,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use value::{Secret, Span};
 
 use layers::Layers;
+use quebert_broker_adapter::http::{AddressGuard, HttpConfig};
 use quebert_dispatcher::config::CoreConfig;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -96,22 +97,14 @@ pub struct Binding {
 }
 
 /// Limits of the requests to executors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Http {
-    /// Limit of name lookup, connection and TLS handshake.
-    pub connect_timeout: Duration,
-    /// Idle connections are closed after that.
-    pub idle_timeout: Duration,
-    /// Bytes of an answer's body that are kept.
-    pub response_body_bytes: usize,
-    /// Bytes of an answer's headers that are read.
-    pub response_header_bytes: usize,
+    /// The transport's limits.
+    pub client: HttpConfig,
+    /// Which addresses are refused.
+    pub guard: AddressGuard,
     /// PEM file of certificates to trust.
     pub ca_file: Option<PathBuf>,
-    /// Whether forbidden addresses are refused.
-    pub guard: bool,
-    /// Networks that are allowed all the same: address and prefix length.
-    pub guard_allow: Vec<(std::net::IpAddr, u8)>,
 }
 
 impl Config {
@@ -130,6 +123,15 @@ impl Config {
         }
         let (typed, origins, problems) = layers.read();
         check::check(typed, &origins, problems, sources)
+    }
+
+    /// A config from TOML text, as a file would say it; the environment stays out of it. For programs that bring their
+    /// own.
+    ///
+    /// # Errors
+    /// All that is wrong, at once.
+    pub fn from_toml(text: &str) -> Result<Self, Problems> {
+        Self::load(&Sources { file: Some(("config".to_owned(), text.to_owned())), ..Sources::default() })
     }
 
     /// The keys whose values differ between `self` and `next`: those that a running dispatcher takes over, and those
