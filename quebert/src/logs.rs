@@ -4,7 +4,7 @@
 use crate::config::{Format, Level};
 use quebert_dispatcher::{
     event::{Event, Settlement},
-    ports::observer::Observer,
+    ports::{broker::Source, observer::Observer},
 };
 use std::io::IsTerminal as _;
 use tracing::{debug, info, level_filters::LevelFilter, trace, warn};
@@ -62,6 +62,12 @@ impl Observer for Logs {
             Event::BrokerDisconnected { reason, detail } => warn!(reason, detail, "not connected to the broker"),
             Event::BrokerBlocked(true) => warn!("the broker takes no publishes for now"),
             Event::BrokerBlocked(false) => info!("the broker takes publishes again"),
+            Event::SourceFailed { source: Source::Queue(queue), detail } => {
+                warn!(queue = &**queue, detail, "queue can't be opened; it is tried again");
+            }
+            Event::SourceFailed { source: Source::Delay(step), detail } => {
+                warn!(delay_ms = step.length().as_millis(), detail, "delay queue can't be opened; it is tried again");
+            }
             Event::LaneOpen { lane, open: true } => info!(lane = &**lane, "lane open"),
             Event::LaneOpen { lane, open: false } => info!(lane = &**lane, "lane closed"),
             Event::Draining => info!("draining: nothing new starts"),
