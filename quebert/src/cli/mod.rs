@@ -40,13 +40,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 struct SourceArgs {
     /// Config file in TOML; without, ./quebert.toml if there is one
-    #[arg(short, long, global = true, value_name = "FILE", env = "QUEBERT_CONFIG")]
+    #[arg(short, long, global = true, value_name = "FILE", env = "QUEBERT_CONFIG", hide_env_values = true)]
     config: Option<String>,
     /// Overrides a key of the config; may be repeated
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The broker's address; short for --set broker.url=URL
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL")]
     broker: Option<String>,
 }
 

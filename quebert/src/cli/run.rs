@@ -105,8 +105,8 @@ fn reload(running: &mut Running, level: &LogLevel, load: &impl Fn() -> Result<Co
     let next = match load() {
         Ok(next) => next,
         Err(failure) => {
-            error!(error = %failure, "config not reloaded; everything stays as it is");
             running.metrics.reloaded(false);
+            error!(error = %failure, "config not reloaded; everything stays as it is");
             return;
         }
     };
