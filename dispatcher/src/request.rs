@@ -146,7 +146,6 @@ pub fn webhook_id(id: &str) -> std::borrow::Cow<'_, str> {
 
 /// Where the task stands among its attempts.
 fn position(own: &mut Own, attempt: &Attempt) {
-    let task = &attempt.task;
     own.set(name::QUEUE, |out| out.put_slice(attempt.lane.as_bytes()));
     own.number(name::ATTEMPT, attempt.number.into());
     match attempt.max_attempts {
@@ -160,7 +159,7 @@ fn position(own: &mut Own, attempt: &Attempt) {
     for (name, at) in [
         (name::ENQUEUED_AT, attempt.enqueued_at),
         (name::ETA, attempt.due_at),
-        (name::EXPIRES_AT, task.expires_at),
+        (name::EXPIRES_AT, attempt.expires_at),
         (name::DEADLINE, Some(attempt.deadline)),
     ] {
         if let Some(at) = at {
@@ -365,6 +364,7 @@ mod tests {
             delivery_id: "d-1".into(),
             enqueued_at: None,
             due_at: None,
+            expires_at: None,
             deadline: NOW.saturating_add(Duration::from_secs(30)),
             trace: TraceContext::default(),
             task: Task {
@@ -406,9 +406,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn lacks(attempt: &Attempt, name: HeaderName) {
+    fn lacks(attempt: &Attempt, name: &HeaderName) {
         let request = RequestBuilder::default().build(attempt, NOW);
-        assert_eq!(request.http.headers().get(&name), None, "{name}");
+        assert_eq!(request.http.headers().get(name), None, "{name}");
     }
 
     #[test]
@@ -444,7 +444,7 @@ mod tests {
         a.retry_reason = Some("5xx".into());
         a.enqueued_at = Some(Timestamp::from_millis(0));
         a.due_at = Some(Timestamp::from_millis(951_827_696_007));
-        a.task.expires_at = Some(Timestamp::from_millis(4_102_444_799_999));
+        a.expires_at = Some(Timestamp::from_millis(4_102_444_799_999));
         for line in [
             "quebert-max-attempts: unlimited",
             "quebert-redelivered: true",
@@ -504,10 +504,10 @@ mod tests {
             let mut a = attempt("t");
             a.trace.traceparent = Some(bad.into());
             a.trace.tracestate = Some("vendor=1".into());
-            lacks(&a, name::TRACEPARENT);
-            lacks(&a, name::TRACESTATE);
+            lacks(&a, &name::TRACEPARENT);
+            lacks(&a, &name::TRACESTATE);
         }
-        lacks(&attempt("t"), name::TRACEPARENT);
+        lacks(&attempt("t"), &name::TRACEPARENT);
     }
 
     #[test]
@@ -543,7 +543,7 @@ mod tests {
 
     #[test]
     fn a_content_digest_is_there_when_asked_for() {
-        lacks(&attempt("t"), name::CONTENT_DIGEST);
+        lacks(&attempt("t"), &name::CONTENT_DIGEST);
         let request = RequestBuilder::default().content_digest(true).build(&attempt("t"), NOW);
         // printf '{"a":1}' | openssl dgst -sha256 -binary | base64
         assert_eq!(

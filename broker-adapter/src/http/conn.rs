@@ -59,11 +59,7 @@ impl<Io: Read + Write + Unpin + Send + 'static> H1<Io> {
 
     /// Polls the connection, then `step`, until that is done. All that `step` waits for comes through the connection,
     /// so it needs no waker of its own.
-    fn poll_with<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        step: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+    fn poll_with<T>(&mut self, cx: &mut Context<'_>, step: &mut impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         // What went wrong reaches the user through the answer or its body.
         if self.io.as_mut().is_some_and(|io| Pin::new(io).poll(cx).is_ready()) {
             self.io = None;

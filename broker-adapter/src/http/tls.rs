@@ -97,7 +97,8 @@ impl TlsClient {
                 builder.with_client_auth_cert(chain, key).map_err(TlsError::Identity)?
             }
         };
-        config.alpn_protocols = if settings.h2 { vec![b"h2".into(), b"http/1.1".into()] } else { vec![b"http/1.1".into()] };
+        config.alpn_protocols =
+            if settings.h2 { vec![b"h2".into(), b"http/1.1".into()] } else { vec![b"http/1.1".into()] };
         Ok(Self { connector: Arc::new(config).into() })
     }
 }

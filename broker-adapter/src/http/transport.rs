@@ -89,6 +89,9 @@ impl<C: Connect> Inner<C> {
     async fn run(&self, request: Request) -> Result<Response, Failure> {
         let Request { destination, http, timeout } = request;
         let limits = Limits::new(timeout, self.config.header_timeout);
+        if timeout.is_zero() {
+            return Err(limits.passed("no time left", false));
+        }
         let mut http = http.map(Full::new);
         // hyper counts the body itself; a second opinion could split the request in two.
         http.headers_mut().remove(http::header::CONTENT_LENGTH);
@@ -121,8 +124,9 @@ impl<C: Connect> Inner<C> {
     }
 
     async fn connect(&self, destination: &Destination, limits: Limits) -> Result<Conn<C::Io>, Failure> {
-        let target = Target::of(destination)
-            .ok_or_else(|| failure::unreached(ConnectError::new(FailureKind::Connect, "the destination is no origin")))?;
+        let target = Target::of(destination).ok_or_else(|| {
+            failure::unreached(ConnectError::new(FailureKind::Connect, "the destination is no origin"))
+        })?;
         let connecting = async {
             // Only TLS can say that a server speaks HTTP/2.
             let gate = if target.tls { self.pool.gate(destination) } else { None };
@@ -160,13 +164,7 @@ impl<C: Connect> Inner<C> {
         handshake.map_err(|error| Failure { reached: false, ..failure::of_exchange(&error) })
     }
 
-    async fn exchange(
-        &self,
-        mut conn: Conn<C::Io>,
-        http: Outgoing,
-        destination: &Destination,
-        limits: Limits,
-    ) -> Done {
+    async fn exchange(&self, mut conn: Conn<C::Io>, http: Outgoing, destination: &Destination, limits: Limits) -> Done {
         let head = match timeout_at(limits.head_end, conn.send(http)).await {
             Ok(Ok(head)) => head,
             Ok(Err(sent)) => {
@@ -201,10 +199,6 @@ impl<C: Connect> Inner<C> {
         let mut kept = Vec::new();
         let mut bytes: u64 = 0;
         loop {
-            if body.is_end_stream() {
-                let truncated = bytes > kept.len() as u64;
-                return Ok(Read { kept: kept.into(), truncated, to_the_end: true });
-            }
             // What the executor announces counts too: no need to read 64 KiB of a gigabyte.
             if bytes.saturating_add(body.size_hint().lower()) > body_read_max as u64 {
                 if body_over == BodyOver::Fail {
@@ -212,8 +206,12 @@ impl<C: Connect> Inner<C> {
                     return Err(Failure { kind: FailureKind::BodyLimit, detail, reached: true });
                 }
                 if kept.len() == body_keep || bytes > body_read_max as u64 {
-                    return Ok(Read { kept: kept.into(), truncated: true, to_the_end: false });
+                    return Ok(Read { kept: kept.into(), truncated: true, to_the_end: body.is_end_stream() });
                 }
+            }
+            if body.is_end_stream() {
+                let truncated = bytes > kept.len() as u64;
+                return Ok(Read { kept: kept.into(), truncated, to_the_end: true });
             }
             match conn.drive(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 None => {

@@ -347,7 +347,11 @@ enum End {
     Reset,
 }
 
-async fn serve_h1(io: &mut (impl AsyncRead + AsyncWrite + Unpin), connection: usize, shared: &Shared) -> io::Result<End> {
+async fn serve_h1(
+    io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    connection: usize,
+    shared: &Shared,
+) -> io::Result<End> {
     let mut buffer = BytesMut::with_capacity(4096);
     let mut served = 0;
     loop {
@@ -416,7 +420,11 @@ fn parse_head(head: &[u8]) -> Option<Recorded> {
 }
 
 /// `None` if the connection goes on.
-async fn write_reply(io: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply, head: bool) -> io::Result<Option<End>> {
+async fn write_reply(
+    io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    reply: Reply,
+    head: bool,
+) -> io::Result<Option<End>> {
     match reply {
         Reply::Answer { after, status, headers, body } => {
             if !after.is_zero() {

@@ -1,3 +1,11 @@
-//! What the tests of this workspace share: sample executors. No part of the program.
+//! What the tests of this workspace need from the outside world, started and ended by the tests themselves: a private
+//! RabbitMQ node, and executors that misbehave on demand.
+//!
+//! Not for production: everything here panics or blocks where a test would want it to.
 
 pub mod executor;
+#[cfg(unix)]
+pub mod rabbit;
+
+#[cfg(unix)]
+pub use rabbit::PrivateRabbit;

@@ -186,12 +186,14 @@ impl Core {
         own.unwrap_or(&self.config.lanes[ticket.lane].retry)
     }
 
-    /// A delay by the task's policy, after the attempts made so far.
+    /// A delay by the task's policy, after the attempts made so far; being put off in a row counts as well, so that a
+    /// hook that keeps failing is asked ever more seldom.
     pub(super) fn policy_delay(&mut self, id: TicketId, after: RetryAfter) -> Duration {
         let ticket = &self.tickets[id];
         let own = ticket.facts.as_ref().and_then(|facts| facts.policy.as_deref());
         let policy = own.unwrap_or(&self.config.lanes[ticket.lane].retry);
-        policy.draw(ticket.book.attempts.max(1), after, &mut self.rng)
+        let failures = ticket.book.attempts.saturating_add(ticket.book.put_offs).max(1);
+        policy.draw(failures, after, &mut self.rng)
     }
 
     fn report_wait(&mut self, id: TicketId) {

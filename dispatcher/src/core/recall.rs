@@ -55,10 +55,6 @@ pub(crate) struct Recall {
 }
 
 impl Recall {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.settled.is_empty()
-    }
-
     /// Remembers a settled copy from `now` (monotonic) on.
     pub(crate) fn remember(&mut self, now: Duration, key: CopyKey) {
         self.forget_old(now);
@@ -107,7 +103,7 @@ mod tests {
         assert!(recall.recognise(Duration::from_secs(2), &key(1)));
         assert!(!recall.recognise(Duration::from_secs(2), &key(1)));
         assert!(!recall.recognise(REMEMBERED + Duration::from_secs(2), &key(2)));
-        assert!(recall.is_empty());
+        assert!(recall.settled.is_empty() && recall.oldest.is_empty());
     }
 
     #[test]

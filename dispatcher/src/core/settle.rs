@@ -122,6 +122,8 @@ impl Core {
         let now = self.now.wall;
         let ticket = &mut self.tickets[id];
         let queue = self.config.lanes[ticket.lane].queue.clone();
+        // Whoever takes it out of the grid reads the notes only, not the task.
+        ticket.book.due_at = ticket.facts().due_at(&ticket.book);
         ticket.book.hop_at = Some(now);
         ticket.book.return_to = Some(queue.to_string());
         self.begin_move(id, Target::Delay(step), Purpose::Retry, Settlement::Retried, &[]);

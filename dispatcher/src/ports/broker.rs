@@ -75,17 +75,18 @@ pub enum BrokerEvent {
     },
     /// A delivery.
     Delivered(Delivery),
-    /// A source can't be opened, for a reason of its own; it is tried again.
-    SourceFailed {
-        /// Which.
-        source: Source,
-        /// For people; no secrets.
-        detail: String,
-    },
     /// Whatever was unsettled under this opening goes back to the queue; nothing more comes of it.
     Closed {
         /// Which one.
         opening: Opening,
+    },
+    /// A source can't be opened for a reason of its own, such as a queue that is not there. The others go on, and the
+    /// adapter keeps trying this one; `Opened` tells when it worked. Told once per reason, not at each try.
+    SourceFailed {
+        /// Which one.
+        source: Source,
+        /// The broker's words; no secrets.
+        detail: String,
     },
     /// The broker takes no publishes for now (`true`), or takes them again.
     Blocked(bool),

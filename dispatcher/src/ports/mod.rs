@@ -2,6 +2,8 @@
 
 pub mod broker;
 pub mod clock;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod mediator;
 pub mod observer;
 pub mod transport;

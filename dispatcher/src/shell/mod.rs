@@ -2,6 +2,8 @@
 
 mod hooks;
 mod jobs;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     config::CoreConfig,

@@ -1,8 +1,8 @@
 //! The raw form: the request's body is the message's body, binary-safe, and all else stands in `quebert-*` headers.
 
 use crate::{
-    Binary, DecodeError, Envelope, EnvelopeRetry, HeaderValue, HeaderValues, Headers, Message, Timestamp, header,
-    limits::UNKNOWN_FIELDS_MAX,
+    Binary, DecodeError, Envelope, EnvelopeRetry, HeaderValue, HeaderValues, Headers, Message, Timestamp, check::shown,
+    header, limits::UNKNOWN_FIELDS_MAX,
 };
 use bytes::Bytes;
 use std::ops::Bound;
@@ -14,7 +14,7 @@ pub(crate) fn read(message: &Message) -> Result<Envelope, DecodeError> {
     // '.' follows '-', so that this is every name that begins with the prefix.
     let ours = message.headers.range::<str, _>((Bound::Included(header::PREFIX), Bound::Excluded("quebert.")));
     for (name, value) in ours {
-        let wrong = |what: &str| DecodeError::Undecodable(format!("header \"{}\": {what}", name.escape_debug()));
+        let wrong = |what: &str| DecodeError::Undecodable(format!("header \"{}\": {what}", shown(name)));
         let text = || as_text(value).ok_or_else(|| wrong("must be text"));
         let number = || as_number(value).ok_or_else(|| wrong("must be a whole number from 0"));
         let moment =
@@ -49,7 +49,7 @@ pub(crate) fn read(message: &Message) -> Result<Envelope, DecodeError> {
                 } else if let Some(label) = name.strip_prefix(header::LABEL_PREFIX) {
                     e.labels.insert(label.to_owned(), text()?);
                 } else if !header::BOOKKEEPING.contains(&name.as_str()) && e.unknown_fields.len() < UNKNOWN_FIELDS_MAX {
-                    e.unknown_fields.push(name.clone());
+                    e.unknown_fields.push(shown(name));
                 }
             }
         }

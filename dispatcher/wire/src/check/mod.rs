@@ -4,7 +4,7 @@
 mod request;
 mod violation;
 
-pub(crate) use violation::{Naming, Report};
+pub(crate) use violation::{Naming, Report, shown};
 pub use violation::{Violation, ViolationKind};
 
 use crate::{
@@ -195,7 +195,7 @@ fn labels(labels: &BTreeMap<String, String>, report: &mut Report<'_>) {
         text("labels", Some(name), LABEL_NAME_BYTES_MAX, report);
         if value.len() > LABEL_VALUE_BYTES_MAX {
             let message = format!("{} bytes, at most {LABEL_VALUE_BYTES_MAX} are allowed", value.len());
-            report.add(NotAllowed, &format!("labels.{}", name.escape_debug()), &message);
+            report.add(NotAllowed, &format!("labels.{}", shown(name)), &message);
         }
     }
 }

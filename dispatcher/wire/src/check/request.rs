@@ -1,7 +1,7 @@
 //! The rules of the HTTP request: URL, method, headers, body. Headers that the dispatcher itself sets are not the user's.
 
 use super::{
-    Report,
+    Report, shown,
     violation::ViolationKind::{Malformed, NotAllowed, Reserved},
 };
 use crate::{Binary, Destination, DestinationError, HeaderValues, Json, header, limits::METHOD_BYTES_MAX};
@@ -41,7 +41,12 @@ pub(super) fn target(field: &str, url: String, report: &mut Report<'_>) -> Optio
         report.add(Malformed, field, "has a character that must be percent-encoded (or punycode in the host)");
         return None;
     }
-    let parsed = Uri::try_from(url).map_err(|_| DestinationError::NotAUrl);
+    // `Uri` can't read all URLs of other schemes (`mailto:`, `file:///`), but they are understood.
+    let other_scheme = url
+        .split_once(':')
+        .is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https"));
+    let error = if other_scheme { DestinationError::Scheme } else { DestinationError::NotAUrl };
+    let parsed = Uri::try_from(url).map_err(|_| error);
     match parsed.and_then(|uri| Destination::of(&uri).map(|destination| (uri, destination))) {
         Ok(target) => Some(target),
         Err(error) => {
@@ -88,10 +93,10 @@ pub(super) fn headers(typed: &BTreeMap<String, HeaderValues>, report: &mut Repor
         report.add(NotAllowed, "headers", &message);
         return HeaderMap::new();
     }
-    // One more for the content type.
-    let mut headers = HeaderMap::with_capacity(count + 1);
+    // One more for the content type. A configured limit may be larger than what the map can take.
+    let mut headers = HeaderMap::with_capacity((count + 1).min(128));
     for (name, values) in typed {
-        let field = || format!("headers.{}", name.escape_debug());
+        let field = || format!("headers.{}", shown(name));
         let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
             report.add(Malformed, &field(), "is not a header name");
             continue;
@@ -102,7 +107,12 @@ pub(super) fn headers(typed: &BTreeMap<String, HeaderValues>, report: &mut Repor
         }
         for value in values.as_slice() {
             match HeaderValue::from_bytes(value.as_bytes()) {
-                Ok(value) if !reserved => drop(headers.append(parsed.clone(), value)),
+                Ok(value) if !reserved => {
+                    if headers.try_append(parsed.clone(), value).is_err() {
+                        report.add(NotAllowed, "headers", "too many entries");
+                        return headers;
+                    }
+                }
                 Ok(_) => {}
                 Err(_) => report.add(Malformed, &field(), "has a control character"),
             }
@@ -138,8 +148,10 @@ pub(super) fn body(
     if body.len() > max {
         report.add(NotAllowed, field, &format!("{} bytes, at most {max} are allowed", body.len()));
     }
-    if let Some(content_type) = content_type {
-        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+    if let Some(content_type) = content_type
+        && let Ok(entry) = headers.try_entry(CONTENT_TYPE)
+    {
+        entry.or_insert(HeaderValue::from_static(content_type));
     }
     body
 }

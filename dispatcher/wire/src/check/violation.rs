@@ -87,6 +87,13 @@ impl<'l> Report<'l> {
     }
 }
 
+/// A name of the producer's as errors show it: control characters escaped, and no longer than fits a message.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().take(NAME_CHARS_SHOWN).flat_map(char::escape_debug).collect()
+}
+
+const NAME_CHARS_SHOWN: usize = 64;
+
 /// `retry.max_age_ms` is `quebert-max-age-ms` in the raw form, and so on.
 fn header_name(field: &str) -> String {
     if let Some(name) = field.strip_prefix("headers.") {

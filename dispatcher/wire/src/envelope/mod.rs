@@ -110,7 +110,7 @@ pub struct Envelope {
 pub struct EnvelopeRetry {
     /// Attempts in all, the first one included; at least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub max_attempts: Option<u32>,
     /// No attempt starts later than this after the task was made; at most 400 days.
     #[serde(skip_serializing_if = "Option::is_none")]

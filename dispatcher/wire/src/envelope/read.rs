@@ -2,7 +2,7 @@
 //! slice of what came. Whether the values make sense is not asked here.
 
 use super::{Binary, Envelope, EnvelopeRetry, HeaderValues, Json};
-use crate::{codec::msgpack::BodySeed, limits::UNKNOWN_FIELDS_MAX, timestamp::RoundedUp};
+use crate::{check::shown, codec::msgpack::BodySeed, limits::UNKNOWN_FIELDS_MAX, timestamp::RoundedUp};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Field::Labels => take(map, "labels", &mut labels)?,
                 Field::Unknown(name) => {
                     map.next_value::<IgnoredAny>()?;
-                    keep_unknown(&mut e.unknown_fields, name);
+                    keep_unknown(&mut e.unknown_fields, &name);
                 }
             }
         }
@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         e.labels = labels.unwrap_or_default();
         e.not_before = not_before.map(|t| t.0);
         e.retry = retry.map(|RetryFields { retry, unknown }| {
-            unknown.into_iter().for_each(|name| keep_unknown(&mut e.unknown_fields, format!("retry.{name}")));
+            unknown.into_iter().for_each(|name| keep_unknown(&mut e.unknown_fields, &format!("retry.{name}")));
             retry
         });
         Ok(e)
@@ -186,11 +186,9 @@ fn in_field<E: de::Error>(name: &str) -> impl Fn(E) -> E + '_ {
     }
 }
 
-fn keep_unknown(names: &mut Vec<String>, mut name: String) {
+fn keep_unknown(names: &mut Vec<String>, name: &str) {
     if names.len() < UNKNOWN_FIELDS_MAX {
-        let end = (0..=64.min(name.len())).rev().find(|&i| name.is_char_boundary(i)).unwrap_or(0);
-        name.truncate(end);
-        names.push(name);
+        names.push(shown(name));
     }
 }
 
@@ -245,7 +243,7 @@ impl<'de> Deserialize<'de> for HeaderFields {
                 while let Some(name) = map.next_key::<String>()? {
                     let values = match map.next_value() {
                         Ok(values) => values,
-                        Err(e) => return Err(in_field(&name.escape_debug().to_string())(e)),
+                        Err(e) => return Err(in_field(&shown(&name))(e)),
                     };
                     if headers.insert(name, values).is_some() {
                         return Err(A::Error::custom("a name is given twice"));
@@ -327,7 +325,7 @@ impl<'de> Deserialize<'de> for RetryFields {
                         RetryField::ScheduleMs => take(map, "schedule_ms", &mut schedule)?,
                         RetryField::Unknown(name) => {
                             map.next_value::<IgnoredAny>()?;
-                            keep_unknown(&mut unknown, name);
+                            keep_unknown(&mut unknown, &name);
                         }
                     }
                 }

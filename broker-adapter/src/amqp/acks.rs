@@ -1,0 +1,270 @@
+//! Acks of one opening, sent together.
+//!
+//! One ack at a time is a third of a dispatcher's CPU. Settled deliveries are collected and sent as one ack up to the
+//! contiguous settled prefix, and one by one behind it: when a batch is full, or 1 ms after the first. Decides nothing
+//! about openings: whoever holds this is the opening.
+
+use super::rpc::{Fault, within};
+use futures_util::future::try_join_all;
+use lapin::{
+    Channel,
+    options::{BasicAckOptions, BasicNackOptions},
+};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::timeout};
+
+/// The longest that an ack waits for company. Timers tick in milliseconds, so it comes to 1 to 2 ms.
+const COMPANY_WAIT: Duration = Duration::from_millis(1);
+
+/// The acks of one opening.
+#[derive(Debug)]
+pub(crate) struct Acks {
+    book: Mutex<Book>,
+    batch: usize,
+    first: Notify,
+    full: Notify,
+}
+
+impl Acks {
+    /// For a channel of its own with this window: a batch is a quarter of it, at least 8.
+    pub(crate) fn new(window: u16) -> Self {
+        let batch = usize::from(window / 4).max(8);
+        Self { book: Mutex::default(), batch, first: Notify::new(), full: Notify::new() }
+    }
+
+    /// A delivery came; the broker counts them from 1 in each channel.
+    pub(crate) fn delivered(&self, seq: u64) {
+        self.book().delivered(seq);
+    }
+
+    /// The delivery is done with.
+    pub(crate) fn ack(&self, seq: u64) {
+        self.settle(seq, State::Acked);
+    }
+
+    /// The delivery goes back.
+    pub(crate) fn give_back(&self, seq: u64) {
+        self.settle(seq, State::GivenBack);
+    }
+
+    /// No more deliveries are settled after this: [`run`](Self::run) sends the rest and returns.
+    pub(crate) fn finish(&self) {
+        self.book().finishing = true;
+        self.first.notify_one();
+        self.full.notify_one();
+    }
+
+    /// Sends acks until [`finish`](Self::finish), or until the channel fails.
+    ///
+    /// # Errors
+    /// When the channel is gone or a write takes longer than `limit`.
+    pub(crate) async fn run(&self, channel: &Channel, limit: Duration) -> Result<(), Fault> {
+        loop {
+            self.first.notified().await;
+            // Elapsing is as good as being full: either way it is time.
+            let _ = timeout(COMPANY_WAIT, self.full.notified()).await;
+            let (flush, finishing) = {
+                let mut book = self.book();
+                (book.take(), book.finishing)
+            };
+            send(channel, flush, limit).await?;
+            if finishing {
+                return Ok(());
+            }
+        }
+    }
+
+    fn settle(&self, seq: u64, state: State) {
+        let pending = self.book().settle(seq, state);
+        match pending {
+            Some(1) => self.first.notify_one(),
+            Some(n) if n >= self.batch => self.full.notify_one(),
+            _ => {}
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn send(channel: &Channel, flush: Flush, limit: Duration) -> Result<(), Fault> {
+    // Given back first and waited for: an ack of a prefix would take these along.
+    let nacks = flush
+        .given_back
+        .iter()
+        .map(|seq| within(limit, channel.basic_nack(*seq, BasicNackOptions { multiple: false, requeue: true })));
+    try_join_all(nacks).await?;
+    if let Some(seq) = flush.up_to {
+        within(limit, channel.basic_ack(seq, BasicAckOptions { multiple: true })).await?;
+    }
+    let acks =
+        flush.single.iter().map(|seq| within(limit, channel.basic_ack(*seq, BasicAckOptions { multiple: false })));
+    try_join_all(acks).await?;
+    Ok(())
+}
+
+/// What is to be sent, in this order.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flush {
+    given_back: Vec<u64>,
+    up_to: Option<u64>,
+    single: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unsettled,
+    Acked,
+    GivenBack,
+    Sent,
+}
+
+/// What is known of each delivery from the first that is not settled and sent.
+#[derive(Debug, Default)]
+struct Book {
+    /// The sequence number of the first state.
+    base: u64,
+    states: VecDeque<State>,
+    /// Settled, and not yet taken to be sent.
+    pending: usize,
+    finishing: bool,
+}
+
+impl Book {
+    fn delivered(&mut self, seq: u64) {
+        if self.states.is_empty() {
+            self.base = seq;
+        }
+        let index = usize::try_from(seq - self.base).expect("within the window");
+        // The broker leaves no gaps in one consumer's channel; if it did, a gap would count as sent.
+        while self.states.len() < index {
+            self.states.push_back(State::Sent);
+        }
+        self.states.push_back(State::Unsettled);
+    }
+
+    /// How many are pending now; `None` if this one was settled before or never came.
+    fn settle(&mut self, seq: u64, to: State) -> Option<usize> {
+        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        let state = self.states.get_mut(index).filter(|state| **state == State::Unsettled)?;
+        *state = to;
+        self.pending += 1;
+        Some(self.pending)
+    }
+
+    fn take(&mut self) -> Flush {
+        let mut flush = Flush::default();
+        if self.pending == 0 {
+            return flush;
+        }
+        self.pending = 0;
+        let mut in_prefix = true;
+        for (seq, state) in (self.base..).zip(self.states.iter_mut()) {
+            match *state {
+                State::Unsettled => in_prefix = false,
+                State::Sent => {}
+                State::GivenBack => {
+                    flush.given_back.push(seq);
+                    *state = State::Sent;
+                }
+                State::Acked => {
+                    // `up_to` names a delivery that is open at the broker, as AMQP 1.8.3.13 wants it.
+                    if in_prefix {
+                        flush.up_to = Some(seq)
+                    } else {
+                        flush.single.push(seq)
+                    }
+                    *state = State::Sent;
+                }
+            }
+        }
+        while self.states.front() == Some(&State::Sent) {
+            self.states.pop_front();
+            self.base += 1;
+        }
+        flush
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn book(deliveries: u64) -> Book {
+        let mut book = Book::default();
+        for seq in 1..=deliveries {
+            book.delivered(seq);
+        }
+        book
+    }
+
+    #[test]
+    fn a_contiguous_prefix_is_one_ack_and_the_rest_single() {
+        let mut book = book(6);
+        for seq in [1, 2, 3, 5] {
+            book.settle(seq, State::Acked);
+        }
+        assert_eq!(book.take(), Flush { given_back: vec![], up_to: Some(3), single: vec![5] });
+        book.settle(4, State::Acked);
+        book.settle(6, State::Acked);
+        assert_eq!(book.take(), Flush { given_back: vec![], up_to: Some(6), single: vec![] });
+        assert!(book.states.is_empty());
+    }
+
+    #[test]
+    fn what_is_settled_twice_or_never_came_counts_once_or_not() {
+        let mut book = book(1);
+        assert_eq!(book.settle(1, State::Acked), Some(1));
+        assert_eq!(book.settle(1, State::GivenBack), None);
+        assert_eq!(book.settle(2, State::Acked), None);
+        book.take();
+        assert_eq!(book.settle(1, State::Acked), None);
+        assert_eq!(book.take(), Flush::default());
+    }
+
+    proptest! {
+        /// The broker's side, played through: whatever is sent settles exactly what was settled, each once.
+        #[test]
+        fn the_broker_hears_exactly_what_was_settled(ops in proptest::collection::vec((0u8..4, 0u64..40), 0..200)) {
+            let mut book = Book::default();
+            let (mut next, mut acked, mut back) = (1, BTreeSet::new(), BTreeSet::new());
+            let (mut open, mut broker_acked, mut broker_back) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            for (op, n) in ops.into_iter().chain([(3, 0)]) {
+                match op {
+                    0 => {
+                        book.delivered(next);
+                        open.insert(next);
+                        next += 1;
+                    }
+                    1 => drop(book.settle(n, State::Acked).map(|_| acked.insert(n))),
+                    2 => drop(book.settle(n, State::GivenBack).map(|_| back.insert(n))),
+                    _ => {
+                        let flush = book.take();
+                        for seq in flush.given_back {
+                            prop_assert!(open.remove(&seq), "unknown delivery tag");
+                            broker_back.insert(seq);
+                        }
+                        if let Some(up_to) = flush.up_to {
+                            prop_assert!(open.contains(&up_to), "unknown delivery tag");
+                            let rest = open.split_off(&(up_to + 1));
+                            broker_acked.extend(std::mem::replace(&mut open, rest));
+                        }
+                        for seq in flush.single {
+                            prop_assert!(open.remove(&seq), "unknown delivery tag");
+                            broker_acked.insert(seq);
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(acked, broker_acked);
+            prop_assert_eq!(back, broker_back);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One session with the broker: two connections, watched, and what is done over them.
+//!
+//! Never repairs itself. Once lost, it is thrown away and the supervisor builds the next.
+
+use super::{
+    RabbitConfig,
+    address::Address,
+    apply::{self, Report},
+    connect::{ConnectError, Link, connect, describe},
+    publish::Publisher,
+    rpc::{Fault, Requests},
+    topology::Queue,
+};
+use futures_util::StreamExt;
+use lapin::{Connection, Event};
+use quebert_dispatcher::{
+    grid::Step,
+    ports::broker::{Depth, PublishError, Target},
+};
+use quebert_wire::Message;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OnceCell, watch},
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior},
+};
+
+/// How often a connection's state is looked at, beside the events that tell of it.
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
+
+/// Why a session ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Lost {
+    /// A metric label.
+    pub(crate) reason: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+}
+
+/// A session. Consuming and publishing have a connection each: on one that the broker has blocked not even acks are
+/// written.
+pub(crate) struct Session {
+    pub(crate) config: Arc<RabbitConfig>,
+    consume: Link,
+    publish: Link,
+    publisher: Publisher,
+    /// Delay queues that this session has declared and announced.
+    delays: Mutex<BTreeMap<Step, Arc<OnceCell<()>>>>,
+    /// Lengths that the stream tells of, and those made here; shared with all sessions of one broker.
+    pub(crate) known: Arc<KnownDelays>,
+    lost: watch::Receiver<Option<Lost>>,
+    blocked: watch::Receiver<bool>,
+    watchers: [AbortHandle; 2],
+}
+
+/// The delay queues that are known to be at the broker.
+#[derive(Debug)]
+pub(crate) struct KnownDelays(watch::Sender<BTreeSet<Step>>);
+
+impl KnownDelays {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(BTreeSet::new()))
+    }
+
+    pub(crate) fn add(&self, step: Step) {
+        self.0.send_if_modified(|known| known.insert(step));
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeSet<Step>> {
+        self.0.subscribe()
+    }
+
+    fn contains(&self, step: Step) -> bool {
+        self.0.borrow().contains(&step)
+    }
+}
+
+impl Session {
+    /// Connects twice, within the connect limit each.
+    pub(crate) async fn open(
+        address: &Address,
+        config: Arc<RabbitConfig>,
+        known: Arc<KnownDelays>,
+    ) -> Result<Self, ConnectError> {
+        let (consume, publish) =
+            tokio::try_join!(connect(address, &config, "consume"), connect(address, &config, "publish"))?;
+        let (lost_sender, lost) = watch::channel(None);
+        let (blocked_sender, blocked) = watch::channel(false);
+        let lost_sender = Arc::new(lost_sender);
+        let watchers = [
+            watch_connection(&consume.connection, lost_sender.clone(), watch::Sender::new(false)),
+            watch_connection(&publish.connection, lost_sender, blocked_sender),
+        ];
+        let publisher = Publisher::new(
+            config.publish_channels,
+            blocked.clone(),
+            config.operation_timeout,
+            address.header_bytes_max(),
+        );
+        Ok(Self { config, consume, publish, publisher, delays: Mutex::default(), known, lost, blocked, watchers })
+    }
+
+    /// The connection for consuming, acks and questions.
+    pub(crate) fn consuming(&self) -> &Connection {
+        &self.consume.connection
+    }
+
+    /// Requests over the connection that the broker doesn't block.
+    pub(crate) fn requests(&self) -> Requests<'_> {
+        Requests::new(&self.consume.connection, self.config.operation_timeout)
+    }
+
+    /// Tells when and why the session is lost.
+    pub(crate) fn lost(&self) -> watch::Receiver<Option<Lost>> {
+        self.lost.clone()
+    }
+
+    /// Tells whether the broker takes publishes.
+    pub(crate) fn blocked(&self) -> watch::Receiver<bool> {
+        self.blocked.clone()
+    }
+
+    /// Whether both connections still seem to live.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.lost.borrow().is_none()
+            && self.consume.connection.status().connected()
+            && self.publish.connection.status().connected()
+    }
+
+    /// Cuts both connections at once.
+    pub(crate) fn cut(&self) {
+        self.consume.cut();
+        self.publish.cut();
+    }
+
+    /// Closes both connections in the orderly way.
+    pub(crate) async fn close(&self, limit: Duration) {
+        // Closed on purpose, so nobody is to report it.
+        self.watchers.iter().for_each(AbortHandle::abort);
+        tokio::join!(self.consume.close(limit), self.publish.close(limit));
+    }
+
+    /// Declares and checks the topology.
+    pub(crate) async fn apply(&self) -> Result<Vec<Report>, Fault> {
+        apply::apply(&mut self.requests(), &self.config.topology).await
+    }
+
+    /// Declares one work queue and its binding again, where that is ours to do.
+    pub(crate) async fn redeclare_lane(&self, queue: &str) -> Result<(), Fault> {
+        let topology = &self.config.topology;
+        if topology.declare {
+            let mut requests = self.requests();
+            for object in topology.lane_of(queue) {
+                log(&apply::declare(&mut requests, &object).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes to a target; declares a delay queue or dead letters that are missing.
+    pub(crate) async fn publish(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
+        let deadline = Instant::now() + self.config.publish_timeout;
+        let topology = &self.config.topology;
+        match target {
+            Target::Queue(queue) => self.send("", queue, message, deadline).await,
+            Target::Delay(step) => {
+                let queue = topology.delay_queue(*step);
+                self.ensure_delay(*step, deadline).await?;
+                match self.send("", &queue, message, deadline).await {
+                    Err(PublishError::Returned(_)) => {
+                        // Somebody has deleted it since.
+                        self.forget_delay(*step);
+                        self.ensure_delay(*step, deadline).await?;
+                        self.send("", &queue, message, deadline).await
+                    }
+                    result => result,
+                }
+            }
+            Target::Dead(queue) => {
+                let dead = topology.dead_queue_of(queue);
+                match self.send("", &dead, message, deadline).await {
+                    Err(PublishError::Returned(_)) => {
+                        self.declare_unsent(&topology.dead(dead.clone())).await?;
+                        self.send("", &dead, message, deadline).await
+                    }
+                    result => result,
+                }
+            }
+        }
+    }
+
+    /// Publishes to an exchange.
+    pub(crate) async fn publish_to(&self, exchange: &str, key: &str, message: &Message) -> Result<(), PublishError> {
+        self.send(exchange, key, message, Instant::now() + self.config.publish_timeout).await
+    }
+
+    /// How many messages and consumers a target has.
+    pub(crate) async fn depth(&self, target: &Target) -> Option<Depth> {
+        let topology = &self.config.topology;
+        let name = match target {
+            Target::Queue(queue) => queue.to_string(),
+            Target::Delay(step) => topology.delay_queue(*step),
+            Target::Dead(queue) => topology.dead_queue_of(queue),
+        };
+        let (ready, consumers) = apply::look_at_queue(&mut self.requests(), &name).await.ok()?;
+        Some(Depth { ready: ready.into(), consumers: consumers.into() })
+    }
+
+    /// Declares the delay queue of one length, and tells the other dispatchers before the first task goes there.
+    async fn ensure_delay(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
+        let cell = self.delays.lock().unwrap_or_else(PoisonError::into_inner).entry(step).or_default().clone();
+        let ensure = cell.get_or_try_init(|| async {
+            self.declare_unsent(&self.config.topology.delay(step)).await?;
+            if !self.known.contains(step) {
+                self.announce(step, deadline).await?;
+                self.known.add(step);
+            }
+            Ok(())
+        });
+        match tokio::time::timeout_at(deadline, ensure).await {
+            Ok(result) => result.map(drop),
+            Err(_) => Err(PublishError::NotConnected("the delay queue could not be declared in time".into())),
+        }
+    }
+
+    fn forget_delay(&self, step: Step) {
+        self.delays.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
+    }
+
+    async fn announce(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
+        let text = step.length().as_millis().to_string();
+        let message = Message { body: text.into(), ..Message::default() };
+        match self.send("", &self.config.topology.announcement_stream(), &message, deadline).await {
+            Err(PublishError::Returned(words) | PublishError::Refused(words)) => {
+                // Where there can be no stream, the others look for delay queues by themselves.
+                tracing::warn!(?step, words, "a new delay queue could not be announced to other dispatchers");
+                Ok(())
+            }
+            Err(PublishError::Unknown(words)) => {
+                Err(PublishError::NotConnected(format!("the delay queue could not be announced: {words}")))
+            }
+            result => result,
+        }
+    }
+
+    /// Declares a queue that a publish needs. A refusal is left for the publish to meet: the queue may be there, only
+    /// not be ours to declare.
+    async fn declare_unsent(&self, queue: &Queue) -> Result<(), PublishError> {
+        match apply::declare_queue(&mut self.requests(), queue).await {
+            Ok(()) => Ok(()),
+            Err(Fault::Refused { words, .. }) => {
+                tracing::warn!(queue = queue.name, words, "a queue could not be declared; used as it is");
+                Ok(())
+            }
+            Err(lost) => Err(PublishError::NotConnected(lost.words().into())),
+        }
+    }
+
+    /// Declares the delay queue of one length, for consuming.
+    pub(crate) async fn declare_delay(&self, step: Step) -> Result<(), Fault> {
+        match apply::declare_queue(&mut self.requests(), &self.config.topology.delay(step)).await {
+            Err(Fault::Refused { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn send(&self, exchange: &str, key: &str, m: &Message, deadline: Instant) -> Result<(), PublishError> {
+        self.publisher.publish(&self.publish.connection, exchange, key, m, deadline).await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.watchers.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Says what is not as it should be.
+pub(crate) fn log(report: &Report) {
+    match &report.state {
+        apply::State::Ready | apply::State::Unchecked => {}
+        apply::State::Differs(words) => tracing::warn!(object = report.object, words, "used as it is"),
+        apply::State::Missing(words) => tracing::warn!(object = report.object, words, "is missing"),
+        apply::State::Failed(words) => tracing::warn!(object = report.object, words, "could not be declared"),
+    }
+}
+
+/// Watches a connection on a task of its own until it is lost.
+fn watch_connection(
+    connection: &Connection,
+    lost: Arc<watch::Sender<Option<Lost>>>,
+    blocked: watch::Sender<bool>,
+) -> AbortHandle {
+    // One listener per connection: listeners share one queue.
+    let mut events = Box::pin(connection.events_listener());
+    let status = connection.status().clone();
+    let task = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(WATCH_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Lost { reason: "closed", detail: "the connection is closed".into() };
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                event = events.next(), if listening => match event {
+                    Some(Event::ConnectionBlocked(words)) => {
+                        tracing::warn!(words, "the broker takes no publishes for now");
+                        blocked.send_replace(true);
+                    }
+                    Some(Event::ConnectionUnblocked) => {
+                        tracing::info!("the broker takes publishes again");
+                        blocked.send_replace(false);
+                    }
+                    Some(Event::Error(error)) => {
+                        // A channel's error comes here too, and is none of the connection's.
+                        if let Fault::Lost { reason, .. } = Fault::from(&error) {
+                            last = Lost { reason, detail: describe(&error) };
+                        }
+                    }
+                    Some(_) => {}
+                    None => listening = false,
+                },
+                _ = ticks.tick() => {}
+            }
+            if !status.connected() {
+                lost.send_if_modified(|lost| lost.is_none().then(|| *lost = Some(last)).is_some());
+                return;
+            }
+        }
+    });
+    task.abort_handle()
+}

@@ -1,0 +1,355 @@
+//! A private RabbitMQ node: its own folder, name, ports and epmd, on loopback only.
+//!
+//! It never touches a node that it did not start: whatever it ends, it ends by process id. A guard process outlives the
+//! test by a moment and cleans up even after `kill -9` of the test or a node kept in a `static`.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Where Debian keeps the programs themselves; those in /usr/sbin are wrappers that switch the user.
+const BIN: &str = "/usr/lib/rabbitmq/bin";
+/// How long a node may take to come up: 5 to 14 s were measured on two loaded cores.
+const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long one `rabbitmqctl` may take: about 1 s when idle.
+const CTL_LIMIT: Duration = Duration::from_secs(60);
+
+/// A private node. Dropping it kills the node and removes its folder.
+#[derive(Debug)]
+pub struct PrivateRabbit {
+    folder: PathBuf,
+    node: String,
+    port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    epmd: Mutex<Child>,
+    guard: Mutex<Child>,
+}
+
+impl PrivateRabbit {
+    /// Starts a node and waits until it takes connections.
+    ///
+    /// # Errors
+    /// When RabbitMQ isn't installed in `/usr/lib/rabbitmq/bin`, or didn't come up within 90 s; its log is in the error.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_with(String::new()).await
+    }
+
+    /// Like [`start`](Self::start), with lines of `rabbitmq.conf` added.
+    ///
+    /// # Errors
+    /// As for `start`.
+    pub async fn start_with(conf: String) -> io::Result<Self> {
+        blocking(move || Self::start_blocking(&conf)).await
+    }
+
+    fn start_blocking(conf: &str) -> io::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("quebert-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(&unique);
+        fs::create_dir_all(folder.join("home"))?;
+        let cookie = folder.join("home/.erlang.cookie");
+        fs::write(&cookie, "QUEBERTTESTCOOKIE")?;
+        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
+        fs::write(folder.join("plugins"), "[].")?;
+        fs::write(folder.join("rabbit.conf"), conf)?;
+        fs::write(folder.join("advanced.config"), "[].")?;
+        let (port, dist_port, epmd_port) = (free_port()?, free_port()?, free_port()?);
+        // In the foreground, so that its process id is known and nobody else's epmd is ever used or ended.
+        let epmd = Command::new("epmd")
+            .args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let guard = spawn_guard(&folder, epmd.id())?;
+        let rabbit = Self {
+            node: format!("{unique}@localhost"),
+            folder,
+            port,
+            dist_port,
+            epmd_port,
+            epmd: Mutex::new(epmd),
+            guard: Mutex::new(guard),
+        };
+        rabbit.launch()?;
+        Ok(rabbit)
+    }
+
+    /// `amqp://` address of the default virtual host, as `guest`.
+    pub fn url(&self) -> String {
+        self.url_of("%2f")
+    }
+
+    /// `amqp://` address of a virtual host; the name must need no escapes (or be escaped).
+    pub fn url_of(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    /// The port that AMQP is spoken on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the node, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()
+    }
+
+    /// Runs `rabbitmqctl` with these arguments (about 1 s each) and returns what it printed.
+    ///
+    /// # Errors
+    /// What it printed, when it failed or took more than a minute.
+    pub async fn ctl(&self, args: &[&str]) -> io::Result<String> {
+        let mut command = self.command("rabbitmqctl");
+        command.arg("--quiet").args(args);
+        blocking(move || run(command, CTL_LIMIT)).await
+    }
+
+    /// Adds a virtual host that `guest` may do anything in, so that tests sharing a node don't meet.
+    ///
+    /// # Errors
+    /// As for [`ctl`](Self::ctl).
+    pub async fn add_vhost(&self, name: &str) -> io::Result<()> {
+        self.ctl(&["add_vhost", name]).await?;
+        self.ctl(&["set_permissions", "-p", name, "guest", ".*", ".*", ".*"]).await?;
+        Ok(())
+    }
+
+    /// Kills the node with SIGKILL; its data stays for [`restart`](Self::restart).
+    pub fn kill(&self) {
+        if let Some(pid) = self.pid() {
+            signal("KILL", pid);
+            wait_gone(pid);
+        }
+        let _ = fs::remove_file(self.pid_file());
+    }
+
+    /// Stops the node in an orderly way; its data stays.
+    ///
+    /// # Errors
+    /// As for [`ctl`](Self::ctl).
+    pub async fn stop(&self) -> io::Result<()> {
+        let pid_file = self.pid_file();
+        let pid = self.pid();
+        self.ctl(&["stop", &pid_file.to_string_lossy()]).await?;
+        if let Some(pid) = pid {
+            blocking(move || Ok(wait_gone(pid))).await?;
+        }
+        let _ = fs::remove_file(pid_file);
+        Ok(())
+    }
+
+    /// Starts the node again, with its data, on the same port, after [`kill`](Self::kill) or [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn restart(&self) -> io::Result<()> {
+        self.kill();
+        self.spawn_server()?;
+        let (command, log) = (self.wait_command(), self.folder.join("log"));
+        let (pid_file, port) = (self.pid_file(), self.port);
+        blocking(move || wait_ready(&pid_file, port, command, &log)).await
+    }
+
+    /// Freezes the node (SIGSTOP): its sockets stay open and nothing answers.
+    pub fn freeze(&self) {
+        if let Some(pid) = self.pid() {
+            signal("STOP", pid);
+        }
+    }
+
+    /// Lets a frozen node go on (SIGCONT).
+    pub fn thaw(&self) {
+        if let Some(pid) = self.pid() {
+            signal("CONT", pid);
+        }
+    }
+
+    fn launch(&self) -> io::Result<()> {
+        self.spawn_server()?;
+        wait_ready(&self.pid_file(), self.port, self.wait_command(), &self.folder.join("log"))
+    }
+
+    fn spawn_server(&self) -> io::Result<()> {
+        let out = fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
+        // A session of its own: a terminal's Ctrl-C is the test's affair.
+        Command::new("setsid")
+            .arg(format!("{BIN}/rabbitmq-server"))
+            .envs(self.env())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .map(reap)
+    }
+
+    fn wait_command(&self) -> Command {
+        let mut command = self.command("rabbitmqctl");
+        command.arg("--quiet").arg("wait").arg(self.pid_file());
+        command
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(format!("{BIN}/{program}"));
+        command.envs(self.env());
+        command
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join("pid")
+    }
+
+    fn env(&self) -> Vec<(&'static str, String)> {
+        let at = |name: &str| self.folder.join(name).to_string_lossy().into_owned();
+        vec![
+            ("HOME", at("home")),
+            ("ERL_EPMD_PORT", self.epmd_port.to_string()),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
+            ("RABBITMQ_NODENAME", self.node.clone()),
+            ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".into()),
+            ("RABBITMQ_NODE_PORT", self.port.to_string()),
+            ("RABBITMQ_DIST_PORT", self.dist_port.to_string()),
+            ("RABBITMQ_MNESIA_BASE", at("mnesia")),
+            ("RABBITMQ_LOG_BASE", at("logs")),
+            ("RABBITMQ_LOGS", at("logs/node.log")),
+            ("RABBITMQ_PID_FILE", at("pid")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins")),
+            ("RABBITMQ_CONFIG_FILE", at("rabbit.conf")),
+            ("RABBITMQ_ADVANCED_CONFIG_FILE", at("advanced.config")),
+            ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
+            ("RABBITMQ_GENERATED_CONFIG_DIR", at("generated")),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+            ("LC_ALL", "C.UTF-8".into()),
+        ]
+    }
+}
+
+impl Drop for PrivateRabbit {
+    fn drop(&mut self) {
+        self.thaw();
+        self.kill();
+        let mut epmd = self.epmd.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = epmd.kill();
+        let _ = epmd.wait();
+        // The end of its input lets the guard go; it removes the folder.
+        let mut guard = self.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(guard.stdin.take());
+        let _ = guard.wait();
+    }
+}
+
+/// A shell that waits for the end of its input, which comes with the end of this process however it ends, and then kills
+/// what is left of the node and removes its folder.
+fn spawn_guard(folder: &Path, epmd: u32) -> io::Result<Child> {
+    let script = r#"trap '' INT TERM HUP
+cat >/dev/null
+kill -KILL "$(cat "$1/pid")" "$2"
+sleep 0.2
+rm -rf "$1""#;
+    Command::new("sh")
+        .args(["-c", script, "guard"])
+        .arg(folder)
+        .arg(epmd.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+}
+
+/// A port that nothing listens on now. Taken from below the range that outgoing connections use, so that a client that
+/// keeps connecting to a node that is down can't be given the node's own port, and meet itself.
+///
+/// # Errors
+/// When none of some hundred is free.
+pub fn free_port() -> io::Result<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..500 {
+        let n = std::process::id().wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(11));
+        let port = u16::try_from(20_000 + n % 12_000).expect("below 32,000");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port between 20000 and 32000"))
+}
+
+fn wait_ready(pid_file: &Path, port: u16, wait: Command, log: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    let listening = || std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    while !pid_file.exists() || !listening() {
+        if Instant::now() > deadline {
+            let text = fs::read_to_string(log).unwrap_or_default();
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("the node did not come up: {text}")));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    run(wait, START_LIMIT).map(drop)
+}
+
+fn run(mut command: Command, limit: Duration) -> io::Result<String> {
+    use std::io::Read;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Read on threads of their own, so that neither pipe can fill up and hold the child.
+    let mut out = child.stdout.take().expect("piped");
+    let mut err = child.stderr.take().expect("piped");
+    let out = std::thread::spawn(move || {
+        let mut text = String::new();
+        out.read_to_string(&mut text).map(|_| text)
+    });
+    let err = std::thread::spawn(move || {
+        let mut text = String::new();
+        err.read_to_string(&mut text).map(|_| text)
+    });
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let text = |thread: std::thread::JoinHandle<io::Result<String>>| thread.join().expect("reader does not panic");
+    let (out, err) = (text(out)?, text(err)?);
+    match status {
+        Some(status) if status.success() => Ok(out),
+        Some(status) => Err(io::Error::other(format!("{status}: {out}{err}"))),
+        None => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{out}{err}"))),
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+}
+
+fn wait_gone(pid: u32) {
+    let alive = || {
+        Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while alive() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits for a child on a thread of its own, so that it doesn't stay as a zombie, which would look alive.
+fn reap(mut child: Child) {
+    std::thread::spawn(move || child.wait());
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.expect("the work does not panic")
+}

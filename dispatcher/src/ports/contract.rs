@@ -1,0 +1,488 @@
+//! The test suite that every [`Broker`] passes. It is what makes the simulation's findings hold for the real thing.
+//!
+//! Each function is one claim and panics when it doesn't hold. Looks at nothing but the port; what a broker can do
+//! beyond it is for its own tests.
+
+use super::{
+    BoxFuture,
+    broker::{Broker, BrokerEvent, Delivery, Depth, Opening, PublishError, Source, Tag, Target},
+};
+use crate::grid::Step;
+use quebert_wire::{HeaderValue, Headers, Message, Timestamp};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+
+/// How long anything may take that must happen.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long nothing must happen for it to count as nothing.
+const QUIET: Duration = Duration::from_millis(400);
+
+/// What the suite needs of a broker under test. One harness stands for one broker with its queues; the brokers that it
+/// makes are its clients.
+pub trait Harness: Sync {
+    /// What is tested.
+    type Broker: Broker;
+
+    /// A name that no queue has yet.
+    fn fresh_name(&self) -> Arc<str>;
+
+    /// One more client, not started, for which these work queues exist (made now, if need be).
+    fn client(&self, queues: &[Arc<str>]) -> impl Future<Output = Self::Broker> + Send;
+
+    /// Cuts the sessions of all clients, as a network fault would. `None` if that can't happen to this broker; the
+    /// claims about it are then skipped.
+    fn cut(&self) -> Option<BoxFuture<'_, ()>>;
+}
+
+/// Checks every claim, one after the other.
+pub async fn all<H: Harness>(harness: &H) {
+    a_message_arrives_as_it_was_published(harness).await;
+    the_window_is_held(harness).await;
+    an_acked_delivery_is_gone(harness).await;
+    a_given_back_delivery_comes_again(harness).await;
+    closing_gives_back(harness).await;
+    another_window_opens_again(harness).await;
+    a_paused_source_settles_and_delivers_nothing_new(harness).await;
+    after_a_cut_it_opens_again_with_its_window(harness).await;
+    acks_of_a_former_opening_do_nothing(harness).await;
+    there_is_one_consumer_after_many_cuts(harness).await;
+    a_publish_to_a_missing_queue_comes_back(harness).await;
+    the_dead_are_kept(harness).await;
+    a_delay_queue_is_made_and_told_of(harness).await;
+    depth_tells_what_waits(harness).await;
+    stopping_sends_the_acks(harness).await;
+}
+
+/// Every field of a message, and a body of every byte, survive.
+pub async fn a_message_arrives_as_it_was_published<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    let message = full_message();
+    client.publish(&queue, message.clone()).await;
+    client.open(&queue, 1).await;
+    let mut delivery = client.delivery().await;
+    assert!(!delivery.redelivered, "the first delivery is not a repetition");
+    // Brokers may add headers of their own.
+    delivery.message.headers.retain(|name, _| message.headers.contains_key(name));
+    assert_eq!(delivery.message, message);
+    client.broker.ack(delivery.tag);
+    client.broker.stop().await;
+}
+
+/// Never more unsettled deliveries than the window, and never fewer while there are messages.
+pub async fn the_window_is_held<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 12).await;
+    client.open(&queue, 4).await;
+    let mut held = client.deliveries(4).await;
+    client.nothing_is_delivered().await;
+    for _ in 0..8 {
+        client.broker.ack(held.remove(0).tag);
+        held.extend(client.deliveries(1).await);
+        assert_eq!(held.len(), 4);
+    }
+    client.nothing_is_delivered().await;
+    client.broker.stop().await;
+}
+
+/// Once acked, a message is never delivered again.
+pub async fn an_acked_delivery_is_gone<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 20).await;
+    client.open(&queue, 20).await;
+    let mut deliveries = client.deliveries(20).await;
+    // Out of order, with one that stays.
+    let kept = deliveries.remove(7);
+    deliveries.reverse();
+    deliveries.iter().for_each(|delivery| client.broker.ack(delivery.tag));
+    client.broker.stop().await;
+    let mut next = Client::start(harness.client(std::slice::from_ref(&queue)).await).await;
+    next.open(&queue, 20).await;
+    let again = next.delivery().await;
+    assert_eq!(again.message.body, kept.message.body, "the one that was not acked");
+    assert!(again.redelivered, "said to be a repetition");
+    next.nothing_is_delivered().await;
+    next.broker.ack(again.tag);
+    next.broker.stop().await;
+}
+
+/// Given back, a message is delivered again, and said to be.
+pub async fn a_given_back_delivery_comes_again<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 3).await;
+    client.open(&queue, 3).await;
+    let deliveries = client.deliveries(3).await;
+    client.broker.give_back(deliveries[1].tag);
+    client.broker.ack(deliveries[2].tag);
+    let again = client.delivery().await;
+    assert_eq!(again.message.body, deliveries[1].message.body);
+    assert!(again.redelivered, "said to be a repetition");
+    assert_ne!(again.tag, deliveries[1].tag, "a new delivery");
+    client.broker.ack(again.tag);
+    client.broker.ack(deliveries[0].tag);
+    client.depth_becomes(Target::Queue(queue), |depth| depth.ready == 0).await;
+    client.nothing_is_delivered().await;
+    client.broker.stop().await;
+}
+
+/// Closing a source gives back what is unsettled, after the acks of what is settled.
+pub async fn closing_gives_back<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 5).await;
+    client.open(&queue, 5).await;
+    let deliveries = client.deliveries(5).await;
+    client.broker.ack(deliveries[0].tag);
+    client.broker.ack(deliveries[3].tag);
+    client.broker.close(&Source::Queue(queue.clone()));
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth == Depth { ready: 3, consumers: 0 }).await;
+    client.open(&queue, 5).await;
+    let again: BTreeSet<_> = client.deliveries(3).await.into_iter().map(|d| d.message.body).collect();
+    assert_eq!(again, [1, 2, 4].map(|i| deliveries[i].message.body.clone()).into(), "the three that were not acked");
+    client.broker.stop().await;
+}
+
+/// Asking for another window closes the opening and opens the next.
+pub async fn another_window_opens_again<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 6).await;
+    let first = client.open(&queue, 1).await;
+    client.deliveries(1).await;
+    let second = client.open(&queue, 4).await;
+    assert_ne!(first, second, "an opening's name is never used again");
+    client.deliveries(4).await;
+    client.nothing_is_delivered().await;
+    client.broker.stop().await;
+}
+
+/// A paused source delivers nothing new, and what it has delivered can still be settled.
+pub async fn a_paused_source_settles_and_delivers_nothing_new<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 3).await;
+    client.open(&queue, 2).await;
+    let deliveries = client.deliveries(2).await;
+    client.broker.pause(&Source::Queue(queue.clone()));
+    // The window is full: the time for the pause to arrive. (Some brokers count a consumer until it has settled all.)
+    client.nothing_is_delivered().await;
+    client.broker.ack(deliveries[0].tag);
+    client.broker.give_back(deliveries[1].tag);
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth == Depth { ready: 2, consumers: 0 }).await;
+    client.nothing_is_delivered().await;
+    // Opened once more, it goes on.
+    client.open(&queue, 2).await;
+    client.deliveries(2).await;
+    client.broker.stop().await;
+}
+
+/// A fault closes what was open; then it is opened again, and what was unsettled comes once more.
+pub async fn after_a_cut_it_opens_again_with_its_window<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 5).await;
+    let first = client.open(&queue, 2).await;
+    let before = client.deliveries(2).await;
+    let Some(cut) = harness.cut() else { return client.broker.stop().await };
+    cut.await;
+    let second = client.opened(&Source::Queue(queue.clone())).await;
+    assert!(client.is_closed(first), "closed before it opens again");
+    assert_ne!(first, second, "an opening's name is never used again");
+    let after = client.deliveries(2).await;
+    client.nothing_is_delivered().await;
+    let bodies = |deliveries: &[Delivery]| deliveries.iter().map(|d| d.message.body.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(bodies(&before), bodies(&after), "the unsettled come first");
+    assert!(after.iter().all(|delivery| delivery.redelivered), "said to be repetitions");
+    client.broker.stop().await;
+}
+
+/// A tag of a former opening settles nothing, even if a delivery of the next has the same number.
+pub async fn acks_of_a_former_opening_do_nothing<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 2).await;
+    client.open(&queue, 2).await;
+    let before = client.deliveries(2).await;
+    client.broker.close(&Source::Queue(queue.clone()));
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.ready == 2).await;
+    client.open(&queue, 2).await;
+    let after = client.deliveries(2).await;
+    before.iter().for_each(|delivery| client.broker.ack(delivery.tag));
+    client.broker.ack(Tag { opening: Opening(u64::MAX), seq: 1 });
+    client.broker.give_back(before[0].tag);
+    client.nothing_is_delivered().await;
+    client.broker.close(&Source::Queue(queue.clone()));
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.ready == 2).await;
+    assert_eq!(after.len(), 2);
+    client.broker.stop().await;
+}
+
+/// However often the session is cut, each source has one consumer afterwards.
+pub async fn there_is_one_consumer_after_many_cuts<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.open(&queue, 3).await;
+    for _ in 0..3 {
+        let Some(cut) = harness.cut() else { break };
+        cut.await;
+        client.opened(&Source::Queue(queue.clone())).await;
+    }
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.consumers == 1).await;
+    client.publish_numbered(&queue, 5).await;
+    client.deliveries(3).await;
+    client.nothing_is_delivered().await;
+    client.broker.stop().await;
+}
+
+/// What has nowhere to go is said to be nowhere.
+pub async fn a_publish_to_a_missing_queue_comes_back<H: Harness>(harness: &H) {
+    let (client, queue) = one_queue(harness).await;
+    let missing = Target::Queue(harness.fresh_name());
+    let result = client.broker.publish(missing.clone(), numbered(1)).await;
+    assert!(matches!(result, Err(PublishError::Returned(_))), "{result:?}");
+    assert_eq!(client.broker.depth(missing).await, None);
+    // And nothing is the worse for it.
+    client.publish_numbered(&queue, 1).await;
+    client.broker.stop().await;
+}
+
+/// Dead letters are kept, those of unknown queues too.
+pub async fn the_dead_are_kept<H: Harness>(harness: &H) {
+    let (client, queue) = one_queue(harness).await;
+    for name in [queue.clone(), harness.fresh_name()] {
+        let target = Target::Dead(name);
+        let before = client.broker.depth(target.clone()).await.map_or(0, |depth| depth.ready);
+        client.broker.publish(target.clone(), full_message()).await.expect("dead letters are always taken");
+        client.depth_becomes(target, |depth| depth.ready == before + 1).await;
+    }
+    client.depth_becomes(Target::Queue(queue), |depth| depth.ready == 0).await;
+    client.broker.stop().await;
+}
+
+/// The first publish to a delay queue makes it, and every client learns of it: those that run, and those that start
+/// later.
+pub async fn a_delay_queue_is_made_and_told_of<H: Harness>(harness: &H) {
+    let (mut maker, queue) = one_queue(harness).await;
+    let mut other = Client::start(harness.client(std::slice::from_ref(&queue)).await).await;
+    let step = Step::from_millis(28_000).expect("on the grid");
+    maker.broker.publish(Target::Delay(step), numbered(7)).await.expect("delay queues are made when needed");
+    maker.knows(step).await;
+    other.knows(step).await;
+    let mut later = Client::start(harness.client(&[queue]).await).await;
+    later.knows(step).await;
+    later.open_source(Source::Delay(step), 8).await;
+    let delivery = later.delivery().await;
+    assert_eq!(delivery.message.body, numbered(7).body, "it waits there");
+    later.broker.ack(delivery.tag);
+    for client in [maker, other, later] {
+        client.broker.stop().await;
+    }
+}
+
+/// The depth of a queue is what is ready, and who consumes.
+pub async fn depth_tells_what_waits<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    let target = Target::Queue(queue.clone());
+    client.depth_becomes(target.clone(), |depth| depth == Depth { ready: 0, consumers: 0 }).await;
+    client.publish_numbered(&queue, 3).await;
+    client.depth_becomes(target.clone(), |depth| depth == Depth { ready: 3, consumers: 0 }).await;
+    client.open(&queue, 1).await;
+    client.deliveries(1).await;
+    client.depth_becomes(target, |depth| depth == Depth { ready: 2, consumers: 1 }).await;
+    client.broker.stop().await;
+}
+
+/// Acks right before a stop count; what is unsettled goes back; then the events end.
+pub async fn stopping_sends_the_acks<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 10).await;
+    client.open(&queue, 10).await;
+    for delivery in client.deliveries(10).await.into_iter().take(9) {
+        client.broker.ack(delivery.tag);
+    }
+    client.broker.stop().await;
+    timeout(LIMIT, async { while client.events.recv().await.is_some() {} }).await.expect("the events end with a stop");
+    let next = Client::start(harness.client(std::slice::from_ref(&queue)).await).await;
+    next.depth_becomes(Target::Queue(queue), |depth| depth == Depth { ready: 1, consumers: 0 }).await;
+    next.broker.stop().await;
+}
+
+/// A started client, and what it was told.
+struct Client<B> {
+    broker: B,
+    events: mpsc::Receiver<BrokerEvent>,
+    connected: bool,
+    open: BTreeMap<Opening, Source>,
+    closed: BTreeSet<Opening>,
+    known: BTreeSet<Step>,
+    /// Deliveries that came while waiting for something else.
+    waiting: Vec<Delivery>,
+}
+
+async fn one_queue<H: Harness>(harness: &H) -> (Client<H::Broker>, Arc<str>) {
+    let queue = harness.fresh_name();
+    (Client::start(harness.client(std::slice::from_ref(&queue)).await).await, queue)
+}
+
+impl<B: Broker> Client<B> {
+    async fn start(broker: B) -> Self {
+        let events = broker.start();
+        let (open, closed, known) = Default::default();
+        let mut client = Self { broker, events, connected: false, open, closed, known, waiting: Vec::new() };
+        while !client.connected {
+            client.next("a session").await;
+        }
+        client
+    }
+
+    /// Takes the next event in, and holds the broker to the order that the port promises.
+    async fn next(&mut self, awaited: &str) {
+        let event = timeout(LIMIT, self.events.recv()).await;
+        let event = event.unwrap_or_else(|_| panic!("{awaited} did not come within {LIMIT:?}"));
+        self.take_in(event.unwrap_or_else(|| panic!("the events ended while waiting for {awaited}")));
+    }
+
+    fn take_in(&mut self, event: BrokerEvent) {
+        match event {
+            BrokerEvent::Connected => self.connected = true,
+            BrokerEvent::Disconnected { .. } => {
+                assert!(self.open.is_empty(), "each opening closes before the session does: {:?}", self.open);
+                self.connected = false;
+            }
+            BrokerEvent::Opened { source, opening } => {
+                assert!(!self.closed.contains(&opening), "{opening:?} was used before");
+                assert_eq!(self.open.insert(opening, source), None, "{opening:?} opened twice");
+            }
+            BrokerEvent::Delivered(delivery) => {
+                assert!(!self.closed.contains(&delivery.tag.opening), "a delivery after its opening closed");
+                self.waiting.push(delivery);
+            }
+            BrokerEvent::Closed { opening } => {
+                assert!(self.open.remove(&opening).is_some(), "{opening:?} closed but was not open");
+                self.closed.insert(opening);
+                self.waiting.retain(|delivery| delivery.tag.opening != opening);
+            }
+            BrokerEvent::DelayExists(step) => assert!(self.known.insert(step), "{step:?} was told of twice"),
+            BrokerEvent::SourceFailed { source, detail } => panic!("{source:?} failed: {detail}"),
+            BrokerEvent::Blocked(_) => {}
+        }
+    }
+
+    async fn open(&mut self, queue: &Arc<str>, window: u16) -> Opening {
+        self.open_source(Source::Queue(queue.clone()), window).await
+    }
+
+    async fn open_source(&mut self, source: Source, window: u16) -> Opening {
+        // What was closed before is forgotten; its leftovers, told or not, are none of ours.
+        let old: Vec<_> = self.open.iter().filter(|(_, s)| **s == source).map(|(opening, _)| *opening).collect();
+        self.broker.open(source.clone(), window);
+        loop {
+            if let Some(opening) = self.opening_of(&source).filter(|opening| !old.contains(opening)) {
+                self.waiting.retain(|delivery| !old.contains(&delivery.tag.opening));
+                return opening;
+            }
+            self.next("an opening").await;
+        }
+    }
+
+    /// The next opening of a source that is not the one it had.
+    async fn opened(&mut self, source: &Source) -> Opening {
+        let old = self.opening_of(source);
+        loop {
+            self.next("an opening").await;
+            if let Some(opening) = self.opening_of(source).filter(|opening| Some(*opening) != old) {
+                return opening;
+            }
+        }
+    }
+
+    fn opening_of(&self, source: &Source) -> Option<Opening> {
+        self.open.iter().filter(|(_, open)| *open == source).map(|(opening, _)| *opening).max()
+    }
+
+    fn is_closed(&self, opening: Opening) -> bool {
+        self.closed.contains(&opening)
+    }
+
+    async fn delivery(&mut self) -> Delivery {
+        self.deliveries(1).await.remove(0)
+    }
+
+    async fn deliveries(&mut self, count: usize) -> Vec<Delivery> {
+        while self.waiting.len() < count {
+            self.next("a delivery").await;
+        }
+        self.waiting.drain(..count).collect()
+    }
+
+    async fn nothing_is_delivered(&mut self) {
+        let end = Instant::now() + QUIET;
+        while let Ok(event) = tokio::time::timeout_at(end, self.events.recv()).await {
+            self.take_in(event.expect("the events go on"));
+        }
+        assert!(self.waiting.is_empty(), "nothing should have been delivered: {:?}", self.waiting);
+    }
+
+    async fn knows(&mut self, step: Step) {
+        while !self.known.contains(&step) {
+            self.next("a delay queue's announcement").await;
+        }
+    }
+
+    async fn publish(&self, queue: &Arc<str>, message: Message) {
+        self.broker.publish(Target::Queue(queue.clone()), message).await.expect("a queue that is there takes it");
+    }
+
+    async fn publish_numbered(&self, queue: &Arc<str>, count: u32) {
+        for n in 0..count {
+            self.publish(queue, numbered(n)).await;
+        }
+    }
+
+    async fn depth_becomes(&self, target: Target, right: impl Fn(Depth) -> bool) {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let depth = self.broker.depth(target.clone()).await;
+            if depth.is_some_and(&right) {
+                return;
+            }
+            assert!(Instant::now() < end, "the depth of {target:?} stayed at {depth:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn numbered(n: u32) -> Message {
+    Message { body: n.to_string().into(), ..Message::default() }
+}
+
+fn full_message() -> Message {
+    let text = |s: &str| Some(s.to_owned());
+    let values = [
+        ("quebert-int", HeaderValue::Int(-5)),
+        ("quebert-large", HeaderValue::Int(i64::MAX)),
+        ("quebert-text", HeaderValue::Text("grüß dich".into())),
+        ("quebert-empty", HeaderValue::Text(String::new())),
+        ("quebert-bool", HeaderValue::Bool(true)),
+        ("quebert-float", HeaderValue::Float(0.5)),
+        ("quebert-null", HeaderValue::Null),
+        ("quebert-bytes", HeaderValue::Bytes(vec![0, 255, 128].into())),
+        ("quebert-time", HeaderValue::Timestamp(Timestamp::from_millis(1_700_000_000_000))),
+        ("quebert-list", HeaderValue::List(vec![HeaderValue::Int(1), HeaderValue::Text("two".into())])),
+        ("quebert-table", HeaderValue::Table(Headers::from([("k".into(), HeaderValue::Int(1))]))),
+    ];
+    Message {
+        id: text("an-id"),
+        content_type: text("application/octet-stream"),
+        timestamp: Some(Timestamp::from_millis(1_700_000_000_000)),
+        priority: Some(3),
+        correlation_id: text("a-correlation"),
+        kind: text("a-type"),
+        app_id: text("an-app"),
+        reply_to: text("a-queue"),
+        content_encoding: text("identity"),
+        headers: values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        body: (0..=255u8).cycle().take(70_000).collect::<Vec<_>>().into(),
+    }
+}
