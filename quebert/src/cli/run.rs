@@ -9,6 +9,7 @@ use crate::{
     signals::{Signals, Stop},
 };
 use clap::Args;
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// Flags of `quebert run`.
@@ -56,13 +57,17 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
         tokio::spawn(admin.serve(running.metrics.clone(), running.health.clone()));
     }
     tokio::spawn(running.watch());
-    let stop = steady(&mut running, &mut signals, &level, load).await;
-    if let Some(stop) = stop { drain(&mut running, &mut signals, stop).await } else { Ok(()) }
+    let mut current = running.config.clone();
+    match steady(&mut running, &mut current, &mut signals, &level, load).await {
+        Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,
+        None => Ok(()),
+    }
 }
 
 /// Runs until a signal asks to stop; `None` if the dispatcher ended by itself.
 async fn steady(
     running: &mut Running,
+    current: &mut Config,
     signals: &mut Signals,
     level: &LogLevel,
     load: impl Fn() -> Result<Config, Failure>,
@@ -75,15 +80,14 @@ async fn steady(
             }
             signal = signals.next() => match signal {
                 Some(stop) => return Some(stop),
-                None => reload(running, level, &load),
+                None => reload(running, current, level, &load),
             },
         }
     }
 }
 
 /// Lets attempts under way end, for as long as the config grants; a second signal stops at once.
-async fn drain(running: &mut Running, signals: &mut Signals, first: Stop) -> Result<(), Failure> {
-    let grace = running.config.drain_grace;
+async fn drain(running: &mut Running, grace: Duration, signals: &mut Signals, first: Stop) -> Result<(), Failure> {
     info!(signal = ?first, grace_ms = grace.as_millis(), "stop asked for; a second signal stops at once");
     running.handle.drain(grace);
     tokio::select! {
@@ -95,13 +99,14 @@ async fn drain(running: &mut Running, signals: &mut Signals, first: Stop) -> Res
             warn!(signal = ?second, "stopping at once; the broker has back what was under way");
             running.handle.stop_now();
             // The connection is closed in an orderly way, but nobody waits for a broker that does not answer.
-            drop(tokio::time::timeout(std::time::Duration::from_secs(2), running.end()).await);
+            drop(tokio::time::timeout(Duration::from_secs(2), running.end()).await);
             Err(Failure::Signal(second.exit_code()))
         }
     }
 }
 
-fn reload(running: &mut Running, level: &LogLevel, load: &impl Fn() -> Result<Config, Failure>) {
+/// Reads the config again. `current` is what was read last; what needs a restart is what differs from the start.
+fn reload(running: &Running, current: &mut Config, level: &LogLevel, load: &impl Fn() -> Result<Config, Failure>) {
     let next = match load() {
         Ok(next) => next,
         Err(failure) => {
@@ -110,18 +115,16 @@ fn reload(running: &mut Running, level: &LogLevel, load: &impl Fn() -> Result<Co
             return;
         }
     };
-    let changes = running.config.changes(&next);
     level.set(next.log_level);
     running.handle.reconfigure(next.core.clone());
     running.metrics.limits(&next.core.lanes);
     running.metrics.reloaded(true);
-    info!(taken_over = changes.taken_over.join(" "), "config reloaded");
-    if !changes.need_restart.is_empty() {
-        warn!(keys = changes.need_restart.join(" "), "these take effect after a restart only");
+    info!(taken_over = current.changes(&next).taken_over.join(" "), "config reloaded");
+    let need_restart = running.config.changes(&next).need_restart;
+    if !need_restart.is_empty() {
+        warn!(keys = need_restart.join(" "), "these take effect after a restart only");
     }
-    // What needs a restart is compared with what runs, not with what was read last.
-    let kept = Config { typed: next.typed.clone(), ..running.config.clone() };
-    running.config = Config { drain_grace: next.drain_grace, log_level: next.log_level, ..kept };
+    *current = next;
 }
 
 fn told(summary: &quebert_dispatcher::shell::Summary) {

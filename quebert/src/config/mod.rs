@@ -140,9 +140,22 @@ impl Config {
         let mut changes = Changes::default();
         let (old, new) = (as_json(&self.typed), as_json(&next.typed));
         differing(&old, &new, &mut Vec::new(), &mut |path| {
+            // What lanes take from there shows in the lanes.
+            if path.first().is_some_and(|section| section == "lane_defaults") {
+                return;
+            }
             let key = path.join(".");
             if reloadable(path) { changes.taken_over.push(key) } else { changes.need_restart.push(key) }
         });
+        for (old, new) in
+            self.core.lanes.iter().filter_map(|o| Some((o, next.core.lanes.iter().find(|n| n.name == o.name)?)))
+        {
+            let key = format!("lanes.{}.window", old.name);
+            // A window that is derived from the slots changes with them, but belongs to the broker all the same.
+            if old.window != new.window && !changes.need_restart.contains(&key) {
+                changes.need_restart.push(key);
+            }
+        }
         if self.broker.urls != next.broker.urls {
             changes.need_restart.push("broker.url".to_owned());
         }
@@ -189,12 +202,12 @@ fn differing(
     }
 }
 
-/// Limits, policies and the log level can change while running; names, addresses and the set of lanes can't.
+/// Limits, policies and the log level can change while running; names, addresses, windows and the set of lanes can't.
 fn reloadable(path: &[String]) -> bool {
     match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["retry" | "status" | "pool" | "destinations" | "limits" | "drain" | "lane_defaults", ..] => true,
+        ["retry" | "status" | "pool" | "destinations" | "limits" | "drain", ..] => true,
         ["log", "level"] | ["hooks", "on_error"] => true,
-        ["lanes", _, key, ..] => !matches!(*key, "queue" | "routing_key" | "exchange"),
+        ["lanes", _, key, ..] => !matches!(*key, "queue" | "routing_key" | "exchange" | "window"),
         _ => false,
     }
 }

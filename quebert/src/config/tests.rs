@@ -217,3 +217,12 @@ fn changes_are_told_apart_by_what_they_need() {
     assert_eq!(changes.need_restart, ["admin.listen", "signing.keys"]);
     assert_eq!(old.changes(&old), Changes::default());
 }
+
+#[test]
+fn a_window_that_follows_from_the_slots_needs_a_restart() {
+    let old = Config::load(&sources("[lanes.a]\nslots_max = 4")).unwrap();
+    let new = Config::load(&sources("[lanes.a]\nslots_max = 8\n[retry]\nfactor = 3.0\n[lanes.b]")).unwrap();
+    let changes = old.changes(&new);
+    assert_eq!(changes.taken_over, ["lanes.a.retry.factor", "lanes.a.slots_max", "retry.factor"]);
+    assert_eq!(changes.need_restart, ["lanes.b", "lanes.a.window"]);
+}

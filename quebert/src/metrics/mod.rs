@@ -151,6 +151,8 @@ impl Metrics {
                 consumers: consumers.with_label_values(&[name]),
                 dead: dead.with_label_values(&[name]),
             };
+            lane.slots.set(i64::from(config.slots_max));
+            lane.window.set(i64::from(config.window));
             (config.name.clone(), lane)
         };
         let attempts = r.counters("quebert_dispatch_attempts_total");
@@ -209,7 +211,6 @@ impl Metrics {
             health,
             registry,
         };
-        metrics.limits(lanes);
         metrics.reloaded_at_now();
         metrics
     }
@@ -226,12 +227,11 @@ impl Metrics {
         }
     }
 
-    /// The lanes' limits, now and after each reload.
+    /// The lanes' limits, after a reload. Windows stay until a restart.
     pub fn limits(&self, lanes: &[LaneConfig]) {
         for config in lanes {
             if let Some(lane) = self.lanes.get(&config.name) {
                 lane.slots.set(i64::from(config.slots_max));
-                lane.window.set(i64::from(config.window));
             }
         }
     }
