@@ -351,14 +351,12 @@ fn watch_connection(
         loop {
             tokio::select! {
                 event = events.next(), if listening => match event {
-                    Some(Event::ConnectionBlocked(words)) => {
-                        tracing::warn!(words, "the broker takes no publishes for now");
+                    Some(Event::ConnectionBlocked(_)) => {
                         blocked.send_replace(true);
-                    }
+                    },
                     Some(Event::ConnectionUnblocked) => {
-                        tracing::info!("the broker takes publishes again");
                         blocked.send_replace(false);
-                    }
+                    },
                     Some(Event::Error(error)) => {
                         // A channel's error comes here too, and is none of the connection's.
                         if let Fault::Lost { reason, .. } = Fault::from(&error) {
