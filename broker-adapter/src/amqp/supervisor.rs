@@ -29,6 +29,8 @@ use tokio::{
 
 /// A session, or an opening, that lasted this long was a good one: the next failure starts with the shortest pause.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
+/// Openings that have ended and were not looked at yet; more of them wait with their news.
+const ENDED_MAX: usize = 256;
 /// The longest pause between two tries at one source.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an opening may take to send its acks and close its channel before it is ended without.
@@ -320,15 +322,15 @@ struct Open {
     events: mpsc::Sender<BrokerEvent>,
     active: BTreeMap<Source, Active>,
     failing: BTreeMap<Source, Failing>,
-    /// Openings that ended by themselves. Not bounded, since each opening sends once and there is one per source.
-    ended: mpsc::UnboundedReceiver<(Source, Opening)>,
-    ending: mpsc::UnboundedSender<(Source, Opening)>,
+    /// Openings that ended by themselves.
+    ended: mpsc::Receiver<(Source, Opening)>,
+    ending: mpsc::Sender<(Source, Opening)>,
     follower: JoinHandle<()>,
 }
 
 impl Open {
     fn new(shared: Arc<Shared>, session: Arc<Session>, events: mpsc::Sender<BrokerEvent>) -> Self {
-        let (ending, ended) = mpsc::unbounded_channel();
+        let (ending, ended) = mpsc::channel(ENDED_MAX);
         let follower = tokio::spawn(delays::follow(session.clone()));
         Self { shared, session, events, active: BTreeMap::new(), failing: BTreeMap::new(), ended, ending, follower }
     }
@@ -386,7 +388,7 @@ impl Open {
         let task = tokio::spawn(async move {
             let ended = opener.run().await;
             // Nobody listens once the session is being left.
-            let _ = ending.send((name, opening));
+            let _ = ending.send((name, opening)).await;
             ended
         });
         self.active.insert(source, Active { opening, want, since: Instant::now(), phase: phase_sender, task });

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::{Event, ExpiryStage, Settlement},
-    ports::broker::{Delivery, Opening},
+    ports::broker::{Delivery, Opening, Tag},
     verdict::BuryReason,
 };
 use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode};
@@ -46,7 +46,7 @@ impl Core {
             && let Some(key) = &key
         {
             if let Some(orphan) = self.orphans.remove(key) {
-                return self.adopt(orphan, delivery);
+                return self.adopt(orphan, delivery.tag);
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
@@ -156,9 +156,9 @@ impl Core {
     }
 
     /// A redelivery of a task for which something was still under way: from now on it is settled by the new tag.
-    fn adopt(&mut self, id: TicketId, delivery: Delivery) {
+    fn adopt(&mut self, id: TicketId, tag: Tag) {
         let ticket = &mut self.tickets[id];
-        ticket.tag = Some(delivery.tag);
+        ticket.tag = Some(tag);
         ticket.redelivered = true;
         ticket.delivered_at = self.now.mono;
         let state = self.lanes.of_mut(ticket.lane);

@@ -286,7 +286,7 @@ impl Core {
         }
         for id in self.delays.of(step) {
             let head = &mut self.delays.heads[id];
-            if !head.tag.is_some_and(|tag| tag.opening == opening) {
+            if head.tag.is_none_or(|tag| tag.opening != opening) {
                 continue;
             }
             head.tag = None;

@@ -211,7 +211,7 @@ impl Core {
         self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message });
     }
 
-    pub(super) fn on_ticket_published(&mut self, id: TicketId, result: Result<(), PublishError>) {
+    pub(super) fn on_ticket_published(&mut self, id: TicketId, result: &Result<(), PublishError>) {
         let Some(ticket) = self.tickets.get_mut(id) else { return };
         let State::Moving(next) = &mut ticket.state else { return };
         let Some(published_at) = next.published_at.take() else { return };
@@ -221,7 +221,7 @@ impl Core {
             next.failures += 1;
         }
         let (failures, again) = (next.failures, Box::new(next.clone()));
-        self.report_publish(purpose, &result, published_at);
+        self.report_publish(purpose, result, published_at);
         match result {
             Ok(()) if orphaned => {
                 // The old copy comes again, and is known to be done with.

@@ -1,7 +1,5 @@
 //! The core's tests: tables of single cases, and a machine of weighted random inputs against a model of the world.
 
-#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
-
 mod cases;
 mod world;
 
