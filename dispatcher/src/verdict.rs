@@ -199,11 +199,9 @@ fn judge_answer(response: &Response, rules: &StatusRules, now: Timestamp) -> Ver
     if says_never(status, headers) {
         return bury("the executor said never".to_owned());
     }
-    if status == StatusCode::GONE {
-        return bury("status 410 (gone)".to_owned());
-    }
     if rules.is_permanent(status) {
-        return bury(format!("status {}", status.as_u16()));
+        let gone = if status == StatusCode::GONE { " (gone)" } else { "" };
+        return bury(format!("status {}{gone}", status.as_u16()));
     }
     let after = quebert_retry_after(headers)
         .map(RetryAfter::Exactly)
