@@ -74,6 +74,11 @@ impl Delays {
         self.heads.values().filter(|head| head.tag.is_some()).count()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty() && self.orphans.is_empty()
+    }
+
     /// The heads of one queue in hand.
     fn of(&self, step: Step) -> Vec<HeadId> {
         self.heads.iter().filter(|(_, head)| head.step == step).map(|(id, _)| id).collect()
