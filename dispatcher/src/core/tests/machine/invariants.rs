@@ -159,6 +159,9 @@ fn invariant_destination_caps(machine: &Machine) -> Result<(), String> {
         let count = machine.occupied.values().filter(|place| place.destination == granted.destination).count();
         hold!(count <= cap, "{count} requests to {}", granted.destination);
     }
+    if machine.world.stopped {
+        return Ok(());
+    }
     for (destination, told) in &machine.told_of {
         let count = machine.occupied.values().filter(|place| place.destination == *destination).count();
         hold!(count == *told as usize, "{count} requests to {destination}, but {told} were told of");

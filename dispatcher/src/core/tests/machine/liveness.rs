@@ -51,6 +51,7 @@ impl Machine {
         for known in &mut self.tasks {
             // The next one knows nothing of what was under way.
             known.forked = true;
+            known.sends.clear();
         }
         Ok(())
     }

@@ -183,7 +183,7 @@ impl Machine {
             Delay::None => None,
             Delay::Relative(ms) => {
                 fields.push(format!(r#""delay_ms":{ms}"#));
-                Some(after(ms))
+                spec.stamped.then(|| after(ms))
             }
             Delay::Absolute(ms) => {
                 fields.push(format!(r#""not_before":{}"#, after(ms).as_millis()));
@@ -246,6 +246,10 @@ impl Machine {
             let lane = self.config.lanes.iter().find(|lane| lane.queue == *queue).unwrap();
             let expires = time_to_live(&known.spec, lane).map(|ttl| wall.saturating_add(ttl));
             known.expires = known.expires.max(expires);
+            if let Delay::Relative(ms) = known.spec.delay {
+                let not_before = wall.saturating_add(Duration::from_millis(u64::from(ms)));
+                known.not_before = known.not_before.map(|at| at.min(not_before)).or(Some(not_before));
+            }
         }
         if known.lost_at.is_some_and(|at| mono - at > RECOGNISED) {
             known.forked = true;

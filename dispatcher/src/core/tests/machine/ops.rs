@@ -3,12 +3,21 @@
 
 use super::super::{config as base_config, lane as base_lane, *};
 use proptest::{collection::vec, option, prelude::*};
+use std::fmt;
 
 /// A whole run: the config, and what happens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) config: CoreConfig,
     pub(super) ops: Vec<Op>,
+}
+
+/// One operation a line, however verbose the output is that somebody asks for.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.config)?;
+        self.ops.iter().try_for_each(|op| writeln!(f, "{op:?}"))
+    }
 }
 
 /// What the world is like.
