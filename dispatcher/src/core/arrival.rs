@@ -50,6 +50,9 @@ impl Core {
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                let window = self.config.lanes[lane].window;
+                self.lanes.of_mut(lane).last_acks.push(key.clone(), window);
                 let id = Some(task.id.clone());
                 return self.count_settlement(lane, Settlement::Duplicate, id, book.attempts, None);
             }

@@ -127,6 +127,10 @@ impl Core {
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                if let Some(lane) = self.delays.steps.get_mut(&step) {
+                    lane.last_acks.push(key.clone(), self.config.delay_window);
+                }
                 return;
             }
         }
