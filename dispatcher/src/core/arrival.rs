@@ -147,6 +147,12 @@ impl Core {
         }
     }
 
+    /// Whether its moment has not come.
+    pub(super) fn is_early(&self, id: TicketId) -> bool {
+        let ticket = &self.tickets[id];
+        ticket.facts().due_at(&ticket.book).is_some_and(|due| due > self.now.wall)
+    }
+
     pub(super) fn on_due(&mut self, id: TicketId) {
         let Some(ticket) = self.tickets.get_mut(id) else { return };
         if !matches!(ticket.state, State::Held { .. }) {

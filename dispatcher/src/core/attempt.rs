@@ -82,8 +82,9 @@ impl Core {
             }
             Err(error) => Before::Bury(format!("a mediator made the URL unusable: {error}")),
         };
-        let running = self.phase == Phase::Running;
-        if before == Before::Send && running && !over && self.destinations.of(dest).name == attempt.task.destination {
+        let (running, early) = (self.phase == Phase::Running, self.is_early(id));
+        let as_granted = self.destinations.of(dest).name == attempt.task.destination;
+        if before == Before::Send && as_granted && running && !over && !early {
             return self.send(id, attempt, slot);
         }
         self.set_state(id, State::Reviewing);
@@ -92,6 +93,8 @@ impl Core {
             Before::Send if self.expire_if_over(id, ExpiryStage::BeforeDispatch) => {}
             // The drain began meanwhile: nothing new starts.
             Before::Send if !running => self.put_back(id),
+            // The wall clock went back meanwhile.
+            Before::Send if early => self.place_again(id),
             // A mediator sends it elsewhere: it waits for that destination, and is not asked about again.
             Before::Send => self.enqueue(id, Box::new(attempt.task), true),
             Before::Drop => self.settle(id, Verdict::Drop),
