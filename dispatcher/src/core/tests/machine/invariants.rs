@@ -86,7 +86,7 @@ fn invariant_never_late(machine: &Machine) -> Result<(), String> {
     for n in &machine.step.sent {
         let known = &machine.tasks[*n];
         let sent = known.sends.last().unwrap();
-        let Some(expires) = known.expires else { continue };
+        let Some((_, expires)) = known.expires else { continue };
         hold!(sent.at < expires, "task {n} after its expiry: {known:?}");
         hold!(sent.timeout <= expires.since(sent.at), "task {n} may outlive its expiry: {known:?}");
     }
@@ -94,7 +94,7 @@ fn invariant_never_late(machine: &Machine) -> Result<(), String> {
         let Some(n) = n else { continue };
         let known = &machine.tasks[*n];
         let now = machine.world.now.wall;
-        let over = known.expires.is_some_and(|at| at <= now);
+        let over = known.expires.is_some_and(|(first, _)| first <= now);
         let by_verdict = machine.config.mediated && *stage == ExpiryStage::InFlight;
         let ahead = *stage == ExpiryStage::BeforeRetry && known.expires.is_some();
         hold!(over || by_verdict || ahead, "task {n} expired at {stage:?}, before its time: {known:?}");

@@ -42,6 +42,8 @@ impl Machine {
         if !self.world.stopped {
             return Err(liveness("the drain does not end".to_owned()));
         }
+        // Drawn anew for each process; the ids of two must not be the same.
+        self.config.seed = self.config.seed.wrapping_add(1);
         self.world.restart(self.config.clone());
         self.drained_until = None;
         self.occupied.clear();

@@ -56,7 +56,9 @@ pub(super) struct Place {
 pub(super) struct Known {
     pub(super) spec: Spec,
     pub(super) not_before: Option<Timestamp>,
-    pub(super) expires: Option<Timestamp>,
+    /// The earliest and the latest that its expiry may be: what is relative counts from a delivery on, and after a loss
+    /// from which one is open.
+    pub(super) expires: Option<(Timestamp, Timestamp)>,
     pub(super) policy: RetryPolicy,
     /// A fault has left its fate open: there may be two of it.
     pub(super) forked: bool,
@@ -66,6 +68,8 @@ pub(super) struct Known {
     pub(super) ended: bool,
     /// No attempt before this, as the core itself said.
     pub(super) floor: Option<Timestamp>,
+    /// Whether that was without an attempt: then it need not outlast a lost delivery.
+    pub(super) put_off: bool,
     /// What the last verdict asked of the next delay.
     pub(super) asked: RetryAfter,
     pub(super) lost_at: Option<Duration>,
@@ -213,13 +217,14 @@ impl Machine {
             successes: 0,
             ended: false,
             floor: None,
+            put_off: false,
             asked: RetryAfter::Policy,
             lost_at: None,
             confirmed: BTreeSet::new(),
             dead: false,
         };
         if spec.stamped {
-            known.expires = time_to_live(spec, lane).map(|ttl| wall.saturating_add(ttl));
+            known.expires = time_to_live(spec, lane).map(|ttl| wall.saturating_add(ttl)).map(|at| (at, at));
         }
         self.tasks.push(known);
         self.world.produce(&queue, Message { correlation_id: Some(n.to_string()), ..message(&text) });
@@ -245,7 +250,10 @@ impl Machine {
             // What is relative counts from here on, until a note says otherwise.
             let lane = self.config.lanes.iter().find(|lane| lane.queue == *queue).unwrap();
             let expires = time_to_live(&known.spec, lane).map(|ttl| wall.saturating_add(ttl));
-            known.expires = known.expires.max(expires);
+            known.expires = match (known.expires, expires) {
+                (Some((first, last)), Some(at)) => Some((first.min(at), last.max(at))),
+                (_, at) => at.map(|at| (at, at)),
+            };
             if let Delay::Relative(ms) = known.spec.delay {
                 let not_before = wall.saturating_add(Duration::from_millis(u64::from(ms)));
                 known.not_before = known.not_before.map(|at| at.min(not_before)).or(Some(not_before));
@@ -391,6 +399,7 @@ impl Machine {
             for message in lost {
                 let known = &mut self.tasks[number_of(&message)];
                 known.lost_at = Some(self.world.now.mono);
+                known.floor = known.floor.filter(|_| !known.put_off);
                 // Without an id nobody can tell that it is the same task.
                 known.forked |= !known.spec.named && !message.headers.contains_key("quebert-id");
             }
@@ -428,6 +437,7 @@ impl Machine {
                     if let Some(n) = self.ids.get(task.as_str()) {
                         self.step.retries.push((*n, *attempts, *reason, *delay));
                         self.tasks[*n].floor = Some(wall.saturating_add(*delay));
+                        self.tasks[*n].put_off = matches!(reason, RetryReason::Hook | RetryReason::Overload);
                     }
                 }
                 Event::Expired { task, stage, .. } => {
