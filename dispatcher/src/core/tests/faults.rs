@@ -58,6 +58,35 @@ fn a_success_whose_ack_was_lost_is_recognised_and_not_sent_again() {
 }
 
 #[test]
+fn a_replayed_task_is_not_taken_for_its_former_self() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    world.answer(410, &[]);
+    world.confirm();
+    // The ack has arrived, but nobody here knows.
+    world.cut(0);
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    assert_eq!(world.sending.len(), 1, "it is no redelivery");
+}
+
+#[test]
+fn a_drain_waits_for_heads_that_are_on_their_way() {
+    let mut world = one_lane();
+    world.produce("q.a", message(r#"{"id":"t","url":"http://host/","delay_ms":4000}"#));
+    world.deliver_all();
+    world.confirm_all();
+    world.deliver_all();
+    world.advance(4 * SECOND);
+    world.feed(Input::Drain { deadline: world.now.mono + 30 * SECOND });
+    assert!(!world.stopped);
+    world.confirm();
+    assert!(world.stopped);
+    assert_eq!(world.everything().count(), 1, "one copy");
+}
+
+#[test]
 fn two_tasks_without_ids_that_look_alike_are_two_tasks() {
     let mut world = one_lane();
     let anonymous = message(r#"{"url":"http://host/tick"}"#);

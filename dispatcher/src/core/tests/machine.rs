@@ -17,12 +17,13 @@ use proptest::{
 
 /// `PROPTEST_CASES` says how many runs each test makes; 256 without.
 fn settings() -> ProptestConfig {
+    let default = ProptestConfig::default();
     ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "src/core/tests/machine.proptest-regressions",
         ))),
-        max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
+        max_shrink_iters: default.max_shrink_iters.min(20_000),
+        ..default
     }
 }
 
