@@ -50,6 +50,9 @@ impl Core {
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                let window = self.config.lanes[lane].window;
+                self.lanes.of_mut(lane).last_acks.push(key.clone(), window);
                 let id = Some(task.id.clone());
                 return self.count_settlement(lane, Settlement::Duplicate, id, book.attempts, None);
             }
@@ -142,6 +145,12 @@ impl Core {
             }
             Some(wait) => self.delay(id, wait),
         }
+    }
+
+    /// Whether its moment has not come.
+    pub(super) fn is_early(&self, id: TicketId) -> bool {
+        let ticket = &self.tickets[id];
+        ticket.facts().due_at(&ticket.book).is_some_and(|due| due > self.now.wall)
     }
 
     pub(super) fn on_due(&mut self, id: TicketId) {

@@ -77,6 +77,11 @@ impl Delays {
         self.heads.values().filter(|head| head.tag.is_some()).count()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty() && self.orphans.is_empty()
+    }
+
     /// The heads of one queue in hand.
     fn of(&self, step: Step) -> Vec<HeadId> {
         self.heads.iter().filter(|(_, head)| head.step == step).map(|(id, _)| id).collect()
@@ -125,6 +130,10 @@ impl Core {
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                if let Some(lane) = self.delays.steps.get_mut(&step) {
+                    lane.last_acks.push(key.clone(), self.config.delay_window);
+                }
                 return;
             }
         }

@@ -20,6 +20,13 @@ impl Core {
                 self.lanes.free_slot(lane, slot);
                 continue;
             }
+            if self.is_early(ticket) {
+                // The wall clock went back while it waited.
+                self.lanes.free_slot(lane, slot);
+                let (task, _) = self.unqueue(ticket);
+                self.place(ticket, task, ExpiryStage::BeforeDispatch);
+                continue;
+            }
             let (task, prepared) = self.unqueue(ticket);
             self.occupy(dest, lane);
             self.start(ticket, task, prepared, slot);

@@ -107,7 +107,9 @@ impl Core {
             delay,
         };
         self.emit(event);
-        if delay <= self.config.hold_max && self.phase == super::Phase::Running {
+        // What is put off for overload makes room in the window, however short the delay.
+        let short = delay <= self.config.hold_max && reason != RetryReason::Overload;
+        if short && self.phase == super::Phase::Running {
             self.place_again(id);
         } else {
             self.delay(id, delay);

@@ -1,6 +1,8 @@
 //! The core's tests: tables of single cases, and a machine of weighted random inputs against a model of the world.
 
 mod cases;
+mod faults;
+mod machine;
 mod world;
 
 use super::*;
