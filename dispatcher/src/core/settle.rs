@@ -177,7 +177,7 @@ impl Core {
         self.begin_move(id, target, Purpose::DeadLetter, settles_as, &notes);
     }
 
-    fn begin_move(
+    pub(super) fn begin_move(
         &mut self,
         id: TicketId,
         target: Target,

@@ -95,6 +95,7 @@ fn core_config() -> CoreConfig {
         limits: Limits::default(),
         hold_max: Duration::from_secs(1),
         consumer_timeout: Duration::from_secs(1800),
+        redeliveries_max: None,
         delay_window: 16,
         bury_expired: false,
         bury_unknown_fields: false,
