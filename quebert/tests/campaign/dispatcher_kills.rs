@@ -18,8 +18,8 @@ async fn a_dispatcher_killed_20_times_loses_nothing_and_repeats_only_what_it_hel
     }
     producer.await.unwrap();
     world.all_done(Duration::from_secs(180)).await;
-    world.nothing_is_left().await;
     dispatcher.stop().await;
+    world.nothing_is_left().await;
     let judgement = world.ledger.judge();
     assert_eq!(judgement.confirmed, tasks, "nothing happened to the broker: {}", world.ledger.story());
     // A kill can repeat what was unsettled in the lanes' windows, and a head of the delay grid moved but not yet acked.
