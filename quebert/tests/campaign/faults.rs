@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Tasks of each part, and how many a second.
-const TASKS: usize = 1_500;
-const RATE: f64 = 300.0;
+const TASKS: usize = 1_200;
+const RATE: f64 = 400.0;
 /// How much of a core a dispatcher may take that has nothing to do but wait for its broker. Measured: see
 /// docs/guarantees.md. A busy loop takes all of one.
 const IDLE_CPU_MAX: f64 = 0.5;
