@@ -29,10 +29,8 @@ use tokio::{
 
 /// A session, or an opening, that lasted this long was a good one: the next failure starts with the shortest pause.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
-/// How long a broker that was away is left alone. On RabbitMQ 3.10.8 a quorum queue that got a command within a second of
-/// its start was seen without a leader for a minute. Whether this pause prevents that is open: with it, leaders were
-/// elected in the one run that looked, but the test of `kill -9` still fails at `basic.consume`.
-const SETTLE_PAUSE: Duration = Duration::from_millis(1500);
+/// Openings that have ended and were not looked at yet; more of them wait with their news.
+const ENDED_MAX: usize = 256;
 /// The longest pause between two tries at one source.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an opening may take to send its acks and close its channel before it is ended without.
@@ -165,7 +163,6 @@ impl Supervisor {
             let _ = stop.wait_for(|stop| *stop).await;
         });
         let mut told_down: Option<String> = None;
-        let mut was_away = false;
         loop {
             let connected = tokio::select! {
                 biased;
@@ -175,13 +172,6 @@ impl Supervisor {
             let lost = match connected {
                 Ok(session) => {
                     told_down = None;
-                    if std::mem::take(&mut was_away) {
-                        tokio::select! {
-                            biased;
-                            () = &mut stopping => return,
-                            () = sleep(SETTLE_PAUSE) => {}
-                        }
-                    }
                     let since = Instant::now();
                     let next = self.hold(Arc::new(session), stopping.as_mut()).await;
                     if since.elapsed() >= GOOD_AFTER {
@@ -192,15 +182,11 @@ impl Supervisor {
                         Next::Reconnect(lost) => lost,
                     }
                 }
-                Err(error) => {
-                    was_away = true;
-                    Lost { reason: "connect", detail: error.to_string() }
-                }
+                Err(error) => Lost { reason: "connect", detail: error.to_string() },
             };
             let pause = self.backoff.next();
             // One line per state, not per try.
             if told_down.as_ref() != Some(&lost.detail) {
-                tracing::warn!(reason = lost.reason, detail = lost.detail, "no session with the broker");
                 let event = BrokerEvent::Disconnected { reason: lost.reason, detail: lost.detail.clone() };
                 told_down = Some(lost.detail);
                 tokio::select! {
@@ -302,7 +288,7 @@ impl Supervisor {
                     self.tell(BrokerEvent::Blocked(now)).await;
                 }
                 Ok(()) = known.changed() => {
-                    let now = known.borrow_and_update().clone();
+                    let now: Vec<Step> = known.borrow_and_update().keys().copied().collect();
                     for step in now {
                         if self.told_delays.insert(step) {
                             self.tell(BrokerEvent::DelayExists(step)).await;
@@ -336,15 +322,15 @@ struct Open {
     events: mpsc::Sender<BrokerEvent>,
     active: BTreeMap<Source, Active>,
     failing: BTreeMap<Source, Failing>,
-    /// Openings that ended by themselves. Not bounded, since each opening sends once and there is one per source.
-    ended: mpsc::UnboundedReceiver<(Source, Opening)>,
-    ending: mpsc::UnboundedSender<(Source, Opening)>,
+    /// Openings that ended by themselves.
+    ended: mpsc::Receiver<(Source, Opening)>,
+    ending: mpsc::Sender<(Source, Opening)>,
     follower: JoinHandle<()>,
 }
 
 impl Open {
     fn new(shared: Arc<Shared>, session: Arc<Session>, events: mpsc::Sender<BrokerEvent>) -> Self {
-        let (ending, ended) = mpsc::unbounded_channel();
+        let (ending, ended) = mpsc::channel(ENDED_MAX);
         let follower = tokio::spawn(delays::follow(session.clone()));
         Self { shared, session, events, active: BTreeMap::new(), failing: BTreeMap::new(), ended, ending, follower }
     }
@@ -402,7 +388,7 @@ impl Open {
         let task = tokio::spawn(async move {
             let ended = opener.run().await;
             // Nobody listens once the session is being left.
-            let _ = ending.send((name, opening));
+            let _ = ending.send((name, opening)).await;
             ended
         });
         self.active.insert(source, Active { opening, want, since: Instant::now(), phase: phase_sender, task });

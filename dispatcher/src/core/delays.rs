@@ -2,7 +2,10 @@
 //! on. The broker only keeps them; it needs no timer, no TTL and no plugin.
 
 use super::{
-    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::publish_again_after, ticket::Move,
+    Action, CopyKey, Core, Mover, Phase, PublishId, Timer,
+    recall::LastAcks,
+    settle::{publish_again_after, step_after_failures},
+    ticket::Move,
     timers::TimerId,
 };
 use crate::{
@@ -74,6 +77,11 @@ impl Delays {
         self.heads.values().filter(|head| head.tag.is_some()).count()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty() && self.orphans.is_empty()
+    }
+
     /// The heads of one queue in hand.
     fn of(&self, step: Step) -> Vec<HeadId> {
         self.heads.iter().filter(|(_, head)| head.step == step).map(|(id, _)| id).collect()
@@ -122,6 +130,10 @@ impl Core {
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                if let Some(lane) = self.delays.steps.get_mut(&step) {
+                    lane.last_acks.push(key.clone(), self.config.delay_window);
+                }
                 return;
             }
         }
@@ -234,6 +246,11 @@ impl Core {
             Err(_) if orphaned => drop(self.forget_head(id)),
             Err(error) if lost_queue => self.bury_head(id, BuryReason::Unroutable, error.to_string()),
             Err(_) => {
+                if let HeadState::Moving(Move { target: Target::Delay(step), .. }) = &mut self.delays.heads[id].state {
+                    *step = step_after_failures(*step, failures);
+                    let step = *step;
+                    self.know_delay(step);
+                }
                 let at = self.now.mono + publish_again_after(failures);
                 self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Head(id))));
             }
@@ -278,7 +295,7 @@ impl Core {
         }
         for id in self.delays.of(step) {
             let head = &mut self.delays.heads[id];
-            if !head.tag.is_some_and(|tag| tag.opening == opening) {
+            if head.tag.is_none_or(|tag| tag.opening != opening) {
                 continue;
             }
             head.tag = None;
