@@ -2,7 +2,7 @@
 //! on. The broker only keeps them; it needs no timer, no TTL and no plugin.
 
 use super::{
-    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::publish_again_after, ticket::Move,
+    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::{publish_again_after, shed_headers}, ticket::Move,
     timers::TimerId,
 };
 use crate::{
@@ -197,6 +197,9 @@ impl Core {
         let Some(head) = self.delays.heads.get_mut(id) else { return };
         let mut message = head.message.clone();
         message.strip_broker_headers();
+        if matches!(target, Target::Dead(_)) {
+            shed_headers(&mut message);
+        }
         head.book.copy = head.book.copy.saturating_add(1);
         head.book.write(&mut message.headers);
         for (name, value) in notes {
