@@ -9,7 +9,7 @@ use crate::{
     ports::broker::{Delivery, Opening, Tag, Target},
     verdict::BuryReason,
 };
-use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode};
+use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode, limits::MESSAGE_HEAD_BYTES_MAX};
 use rand::Rng;
 use std::time::Duration;
 
@@ -28,7 +28,14 @@ impl Core {
             self.actions.push_back(Action::GiveBack(delivery.tag));
             return self.count_settlement(lane, Settlement::Requeued, None, 0, None);
         }
-        match self.read(&delivery.message) {
+        let head_bytes = delivery.message.head_bytes();
+        let read = match head_bytes {
+            0..=MESSAGE_HEAD_BYTES_MAX => self.read(&delivery.message),
+            _ => Err(DecodeError::NotAllowed(format!(
+                "the message's headers take {head_bytes} bytes, at most {MESSAGE_HEAD_BYTES_MAX} are allowed"
+            ))),
+        };
+        match read {
             Ok(decoded) => self.on_task(lane, delivery, decoded),
             Err(error) => {
                 let reason = match error {
