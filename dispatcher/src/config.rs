@@ -91,6 +91,9 @@ pub struct CoreConfig {
     pub hold_max: Duration,
     /// The broker's limit of how long a delivery may stay unsettled.
     pub consumer_timeout: Duration,
+    /// Most deliveries in a row of a task whose attempts never end, as of one that kills dispatchers, where the broker
+    /// does not count them itself (classic queues); `None` does not count.
+    pub redeliveries_max: Option<u32>,
     /// Window of each delay queue.
     pub delay_window: u16,
     /// Whether expired tasks are buried (`true`) or just counted.
@@ -106,6 +109,12 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
+    /// How long a delivery of that lane may wait for its slot: a third of what the broker's consumer timeout leaves
+    /// beside the longest attempt. The second third is for how seldom it is looked at, the last for hooks and settling.
+    pub(crate) fn wait_limit(&self, lane: usize) -> Duration {
+        self.consumer_timeout.saturating_sub(self.lanes[lane].attempt_timeout_max) / 3
+    }
+
     /// Takes over what may change while a dispatcher runs: slots, weights, priorities, policies and limits. What
     /// belongs to the broker stays: the lanes themselves, their queues and windows.
     pub fn reload(&mut self, new: Self) {
@@ -120,6 +129,7 @@ impl CoreConfig {
         self.schedule = new.schedule;
         self.destinations = new.destinations;
         self.limits = new.limits;
+        self.redeliveries_max = new.redeliveries_max;
         self.bury_expired = new.bury_expired;
         self.bury_unknown_fields = new.bury_unknown_fields;
         self.hook_error = new.hook_error;

@@ -125,6 +125,7 @@ impl Core {
         let (lane, dest) = (ticket.lane, ticket.dest());
         ticket.book.attempts = attempt.number;
         ticket.book.put_offs = 0;
+        ticket.book.redeliveries = 0;
         ticket.book.previous_status = outcome.status().map(|status| status.as_u16());
         ticket.unsaved = true;
         let duration = self.now.mono.saturating_sub(started);

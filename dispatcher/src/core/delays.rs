@@ -2,7 +2,10 @@
 //! on. The broker only keeps them; it needs no timer, no TTL and no plugin.
 
 use super::{
-    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::publish_again_after, ticket::Move,
+    Action, CopyKey, Core, Mover, Phase, PublishId, Timer,
+    recall::LastAcks,
+    settle::{publish_again_after, step_after_failures},
+    ticket::Move,
     timers::TimerId,
 };
 use crate::{
@@ -243,6 +246,11 @@ impl Core {
             Err(_) if orphaned => drop(self.forget_head(id)),
             Err(error) if lost_queue => self.bury_head(id, BuryReason::Unroutable, error.to_string()),
             Err(_) => {
+                if let HeadState::Moving(Move { target: Target::Delay(step), .. }) = &mut self.delays.heads[id].state {
+                    *step = step_after_failures(*step, failures);
+                    let step = *step;
+                    self.know_delay(step);
+                }
                 let at = self.now.mono + publish_again_after(failures);
                 self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Head(id))));
             }
@@ -287,7 +295,7 @@ impl Core {
         }
         for id in self.delays.of(step) {
             let head = &mut self.delays.heads[id];
-            if !head.tag.is_some_and(|tag| tag.opening == opening) {
+            if head.tag.is_none_or(|tag| tag.opening != opening) {
                 continue;
             }
             head.tag = None;

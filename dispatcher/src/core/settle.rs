@@ -177,7 +177,7 @@ impl Core {
         self.begin_move(id, target, Purpose::DeadLetter, settles_as, &notes);
     }
 
-    fn begin_move(
+    pub(super) fn begin_move(
         &mut self,
         id: TicketId,
         target: Target,
@@ -213,7 +213,7 @@ impl Core {
         self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message });
     }
 
-    pub(super) fn on_ticket_published(&mut self, id: TicketId, result: Result<(), PublishError>) {
+    pub(super) fn on_ticket_published(&mut self, id: TicketId, result: &Result<(), PublishError>) {
         let Some(ticket) = self.tickets.get_mut(id) else { return };
         let State::Moving(next) = &mut ticket.state else { return };
         let Some(published_at) = next.published_at.take() else { return };
@@ -223,7 +223,7 @@ impl Core {
             next.failures += 1;
         }
         let (failures, again) = (next.failures, Box::new(next.clone()));
-        self.report_publish(purpose, &result, published_at);
+        self.report_publish(purpose, result, published_at);
         match result {
             Ok(()) if orphaned => {
                 // The old copy comes again, and is known to be done with.
@@ -236,6 +236,11 @@ impl Core {
             Ok(()) => self.finish(id, settles_as),
             Err(_) if orphaned => self.park(id, Resume::Move(again)),
             Err(_) => {
+                if let (Target::Delay(step), State::Moving(next)) = (again.target, &mut self.tickets[id].state) {
+                    let step = step_after_failures(step, failures);
+                    next.target = Target::Delay(step);
+                    self.know_delay(step);
+                }
                 let at = self.now.mono + publish_again_after(failures);
                 self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Ticket(id))));
             }
@@ -253,6 +258,16 @@ impl Core {
         let duration = self.now.mono.saturating_sub(since);
         self.emit(Event::Published { purpose, result, duration });
     }
+}
+
+/// One delay queue that is broken must not hold tasks for ever: after two failures each further one goes to the next
+/// shorter length, and comes round again with the rest. From the shortest it goes to the next longer one.
+pub(super) fn step_after_failures(step: Step, failures: u32) -> Step {
+    if failures < 2 {
+        return step;
+    }
+    let millisecond = Duration::from_millis(1);
+    Step::floor(step.length() - millisecond).unwrap_or_else(|| Step::ceil(step.length() + millisecond))
 }
 
 /// How long a publish rests after so many failures: 100 ms, doubling, at most 5 s.

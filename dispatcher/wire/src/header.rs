@@ -59,6 +59,9 @@ pub const ENQUEUED_AT: &str = "quebert-enqueued-at";
 pub const PUT_OFFS: &str = "quebert-put-offs";
 /// Integer: how often the task has been republished; tells its copies apart.
 pub const COPY: &str = "quebert-copy";
+/// Integer: how often in a row the task came again without an attempt in between that ended, where the broker itself
+/// does not count that.
+pub const REDELIVERIES: &str = "quebert-redeliveries";
 /// Integer: status of the attempt before.
 pub const PREVIOUS_STATUS: &str = "quebert-previous-status";
 /// Text: why the task is tried again.
@@ -77,7 +80,7 @@ pub const DEAD_AT: &str = "quebert-dead-at";
 pub const DEAD_LANE: &str = "quebert-dead-lane";
 
 /// The names that the dispatcher writes; no producer needs them.
-pub const BOOKKEEPING: [&str; 15] = [
+pub const BOOKKEEPING: [&str; 16] = [
     ATTEMPTS,
     DUE_AT,
     HOP_AT,
@@ -85,6 +88,7 @@ pub const BOOKKEEPING: [&str; 15] = [
     ENQUEUED_AT,
     PUT_OFFS,
     COPY,
+    REDELIVERIES,
     PREVIOUS_STATUS,
     RETRY_REASON,
     ID,

@@ -2,7 +2,7 @@
 
 use super::{
     cases::{SECOND, delay_queue, one_lane, settles, task},
-    world::{World, int, message, text},
+    world::{Kept, World, int, message, text},
     *,
 };
 
@@ -25,6 +25,52 @@ fn a_refused_publish_is_tried_again_with_growing_rests_and_the_delivery_is_kept(
     world.advance(5 * SECOND);
     world.confirm();
     settles(&world, &[Settlement::Retried]);
+}
+
+#[test]
+fn a_broken_delay_queue_is_gone_round() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    world.answer(500, &[]);
+    let mut tried = Vec::new();
+    for _ in 0..8 {
+        let (id, target, _) = world.publishing.pop_front().unwrap();
+        let Target::Delay(step) = target else { panic!("{target:?}") };
+        tried.push(step.millis());
+        world.feed(Input::Published { id, result: Err(PublishError::Unknown("no answer".into())) });
+        world.advance(5 * SECOND);
+    }
+    assert_eq!(tried, [2000, 2000, 1750, 1500, 1250, 1000, 1250, 1000]);
+    world.confirm();
+    settles(&world, &[Settlement::Retried]);
+}
+
+#[test]
+fn a_task_that_kills_dispatchers_is_buried_where_the_broker_does_not_count() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.redeliveries_max = Some(3);
+    let mut world = World::new(config);
+    world.produce("q.a", task("t"));
+    let mut sent = 0;
+    while world.dead.is_empty() {
+        world.deliver_all();
+        world.confirm_all();
+        world.deliver_all();
+        sent += world.sending.len();
+        // A new dispatcher each time: nothing of the old one is left.
+        world.sending.clear();
+        let (queues, dead) = (std::mem::take(&mut world.queues), std::mem::take(&mut world.dead));
+        let unsettled = std::mem::take(&mut world.unsettled);
+        world = World::new(world.core.config.clone());
+        (world.queues, world.dead) = (queues, dead);
+        for (_, (source, message)) in unsettled {
+            world.queues.entry(source).or_default().push_front(Kept { message, redelivered: true });
+        }
+        assert!(sent < 20, "it goes on for ever");
+    }
+    assert_eq!((sent, world.dead.len()), (4, 1));
+    assert_eq!(text(&world.dead[0], "quebert-dead-reason"), Some("max_deliveries"));
 }
 
 #[test]
