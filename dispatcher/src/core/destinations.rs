@@ -166,6 +166,15 @@ impl Destinations {
         }
     }
 
+    /// Forgets those that are idle, if there are too many. Looks at all, so it is for now and then.
+    pub(crate) fn release_idle(&mut self) {
+        if self.all.len() > IDLE_KEPT {
+            for id in self.ids() {
+                self.release(id);
+            }
+        }
+    }
+
     /// Sets every limit anew.
     pub(crate) fn reconfigure(&mut self, config: &DestinationConfig) {
         for dest in self.all.values_mut() {
