@@ -1,5 +1,7 @@
 //! What people do by hand, on a real RabbitMQ: topology, looking through queues, moving and removing.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 use quebert_broker_adapter::{
     amqp::{
         AdminError, Exchange, LaneTopology, QueueType, RabbitAdmin, RabbitBroker, RabbitConfig, State, Take, Topology,

@@ -1,5 +1,7 @@
 //! What is left behind at an end: no ack that was not sent, and no thread of a connect that failed.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 use quebert_broker_adapter::{
     amqp::{LaneTopology, RabbitAdmin, RabbitBroker, RabbitConfig, Topology},
     testing::PrivateRabbit,
