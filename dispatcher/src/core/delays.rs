@@ -2,7 +2,10 @@
 //! on. The broker only keeps them; it needs no timer, no TTL and no plugin.
 
 use super::{
-    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::{publish_again_after, shed_headers}, ticket::Move,
+    Action, CopyKey, Core, Mover, Phase, PublishId, Timer,
+    recall::LastAcks,
+    settle::{publish_again_after, shed_headers},
+    ticket::Move,
     timers::TimerId,
 };
 use crate::{

@@ -50,8 +50,8 @@ impl Core {
         let held = crowd.waiting[lane].len() as u64 + u64::from(crowd.in_flight_of[lane]);
         let stuck = !prepared && !crowd.is_free(lane, slots);
         // Among others, nobody waits for the silent. A destination that answers is in nobody's way while it's alone.
-        let in_the_way = (silent && (mixed || held >= share))
-            || (mixed && held >= share && crowd.crowded_until > now.mono);
+        let in_the_way =
+            (silent && (mixed || held >= share)) || (mixed && held >= share && crowd.crowded_until > now.mono);
         if stuck && in_the_way && has_room {
             crowd.crowded_until = now.mono + 2 * self.config.destinations.patience;
             return self.put_off_for_overload(id);
@@ -145,8 +145,7 @@ impl Core {
         let patience = self.patience_with(dest, mixed);
         let crowd = self.destinations.of_mut(dest);
         let silent = crowd.is_silent(now, self.config.destinations.patience, patience);
-        let within =
-            if silent && mixed { 0 } else { share.saturating_sub(u64::from(crowd.in_flight_of[lane])) };
+        let within = if silent && mixed { 0 } else { share.saturating_sub(u64::from(crowd.in_flight_of[lane])) };
         let before = crowd.waiting[lane].partition_point(|(other, _)| *other < seq) as u64;
         if before < within || !self.lanes.has_room(lane) {
             if before >= within || mixed {

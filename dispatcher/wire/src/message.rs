@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn the_largest_headers_are_shed_until_the_rest_fits() {
         let text = |n: usize| HeaderValue::Text("x".repeat(n));
-        let headers = Headers::from([("a".to_owned(), text(50)), ("b".to_owned(), text(500)), ("c".to_owned(), text(70))]);
+        let headers =
+            Headers::from([("a".to_owned(), text(50)), ("b".to_owned(), text(500)), ("c".to_owned(), text(70))]);
         let mut message = Message { headers, ..Message::default() };
         let whole = message.clone();
         assert_eq!((message.shed_headers(whole.head_bytes()), &message), (vec![], &whole));
