@@ -17,7 +17,7 @@ const ONE_SLOT: &str = "
     lanes.work.slots_max = 1
     lanes.work.window = 3";
 
-fn message(envelope: Envelope) -> Message {
+fn message(envelope: &Envelope) -> Message {
     envelope.to_message(Form::Envelope(&JsonCodec)).unwrap()
 }
 
@@ -40,7 +40,7 @@ async fn a_task_that_expires_in_a_queue_is_never_sent() {
     let executor = Executor::start(|_| Reply::status(200)).await;
     let expires_at = now().saturating_add(Duration::from_millis(100));
     let late = Envelope { id: Some("late".into()), expires_at: Some(expires_at), ..Envelope::new(executor.url("/")) };
-    site.publish("work", message(late)).await;
+    site.publish("work", message(&late)).await;
     crate::site::eventually("its time is over", async || now() > expires_at).await;
     let dispatching = site.run().await;
     expired_at(ExpiryStage::Received, &site, dispatching, &[]).await;
@@ -59,7 +59,7 @@ async fn a_task_that_expires_in_the_delay_grid_is_never_sent() {
         expires_at: Some(now_.saturating_add(Duration::from_millis(2500))),
         ..Envelope::new(executor.url("/"))
     };
-    site.publish("work", message(late.clone())).await;
+    site.publish("work", message(&late)).await;
     first.until("it is in the grid", |seen| seen.settled_as(Settlement::Retried) == 1).await;
     first.stop().await;
     let kept = async |step: u64| site.admin.depth(&Target::Delay(Step::from_millis(step).unwrap())).await;
@@ -77,10 +77,10 @@ async fn a_task_that_expires_while_it_waits_for_a_slot_is_never_sent() {
     let executor = Executor::start(|_| Reply::Hang).await;
     let dispatching = site.run().await;
     let slow = Envelope { id: Some("slow".into()), ttl_ms: Some(5_000), ..Envelope::new(executor.url("/")) };
-    site.publish("work", message(slow)).await;
+    site.publish("work", message(&slow)).await;
     executor.wait_for(1, LONG).await;
     let late = Envelope { id: Some("late".into()), ttl_ms: Some(500), ..Envelope::new(executor.url("/")) };
-    site.publish("work", message(late)).await;
+    site.publish("work", message(&late)).await;
     dispatching.until("expired", |seen| !seen.expired.is_empty()).await;
     assert_eq!(dispatching.seen().expired, [("late".to_owned(), ExpiryStage::BeforeDispatch)]);
     assert_eq!(dispatching.seen().sending, 1, "it expires when its time is over, not when the slot is free");
@@ -96,7 +96,7 @@ async fn a_task_that_expires_in_mid_request_is_cut_off() {
     let executor = Executor::start(|_| Reply::Hang).await;
     let dispatching = site.run().await;
     let late = Envelope { id: Some("late".into()), ttl_ms: Some(1_000), ..Envelope::new(executor.url("/")) };
-    site.publish("work", message(late)).await;
+    site.publish("work", message(&late)).await;
     executor.wait_for(1, LONG).await;
     assert_eq!(executor.counts().open, 1);
     executor.wait_until(LONG, |counts| counts.open == 0).await;

@@ -69,7 +69,7 @@ async fn no_attempt_is_early_and_99_of_100_are_less_than_a_second_and_a_half_lat
     let mut late = Vec::new();
     for attempt in &dispatching.seen().attempts {
         let due = if attempt.number == 1 { etas[&attempt.task] } else { attempt.due.unwrap() };
-        assert!(attempt.at >= due, "attempt {} of {} at {}, due at {due}", attempt.number, attempt.task, attempt.at);
+        assert!(attempt.at >= due, "early: {attempt:?}, due at {due}; {}", dispatching.brief());
         late.push(attempt.at.since(due));
     }
     assert_eq!(late.len() as u64, n + n / 4);

@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) published: BTreeMap<Purpose, u64>,
     /// Publishes that came to nothing, by what came of them.
     pub(crate) failed_publishes: BTreeMap<&'static str, u64>,
+    /// Sessions and queues that were lost.
+    pub(crate) disconnects: Vec<String>,
     /// Attempts under way now.
     pub(crate) sending: u64,
 }
@@ -61,9 +63,16 @@ impl Observer for Recorder {
 impl Seen {
     fn add(&mut self, event: &Event) {
         match event {
+            Event::BrokerDisconnected { reason, detail } => self.disconnects.push(format!("{reason}: {detail}")),
             Event::Delivered { .. } => self.delivered += 1,
             Event::Settled { result, .. } => *self.settled.entry(*result).or_default() += 1,
-            Event::LaneOpen { lane, open } => drop(self.lanes_open.insert(lane.to_string(), *open)),
+            Event::LaneOpen { lane, open } => {
+                self.lanes_open.insert(lane.to_string(), *open);
+                if !open {
+                    self.disconnects.push(format!("lane {lane} closed"));
+                }
+            }
+            Event::SourceFailed { source, detail } => self.disconnects.push(format!("{source:?}: {detail}")),
             Event::AttemptStarted { task, number, at, .. } => {
                 self.sending += 1;
                 let task = task.to_string();

@@ -152,7 +152,8 @@ impl Dispatching {
     pub(crate) fn brief(&self) -> String {
         let seen = self.seen.borrow();
         format!(
-            "delivered {}, settled {:?}, attempts {}, sending {}, retries {:?}, published {:?}, failed {:?}, buried {:?}",
+            "delivered {}, settled {:?}, attempts {}, sending {}, retries {:?}, published {:?}, failed {:?}, \
+             disconnects {:?}, buried {:?}",
             seen.delivered,
             seen.settled,
             seen.attempts.len(),
@@ -160,6 +161,7 @@ impl Dispatching {
             seen.retries,
             seen.published,
             seen.failed_publishes,
+            seen.disconnects,
             seen.buried.iter().take(5).collect::<Vec<_>>(),
         )
     }
