@@ -51,14 +51,17 @@ async fn time_taken(site: &Site, hosts: &[Executor], silent: Option<SocketAddr>)
     dispatching.until("the others' tasks", |seen| seen.settled_as(Settlement::Succeeded) == others).await;
     let taken = started.elapsed();
     let after = hosts.iter().map(|host| host.counts().requests).sum::<usize>();
-    assert_eq!((after - before) as u64, others, "one request for each of the others' tasks: {}", dispatching.brief());
+    // More of them only if an overloaded broker has ended the session by itself.
+    let disturbed = !dispatching.seen().disconnects.is_empty();
+    let requests = (after - before) as u64;
+    assert!(requests == others || (disturbed && requests > others), "{requests} requests: {}", dispatching.brief());
 
     if let Some(address) = silent {
         // Its tasks are not lost: once it answers, they are done.
         drop(mute);
         let recovered = host(address, Reply::status(200)).await;
         dispatching.until_over((HOSTS * tasks_each()) as u64).await;
-        assert_eq!(recovered.counts().requests, tasks_each());
+        assert!(recovered.counts().requests >= tasks_each());
     }
     dispatching.end(site).await;
     taken
