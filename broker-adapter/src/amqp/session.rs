@@ -305,12 +305,18 @@ impl Session {
         }
     }
 
-    /// Declares the delay queue of one length, for consuming.
-    pub(crate) async fn declare_delay(&self, step: Step) -> Result<(), Fault> {
-        match apply::declare_queue(&mut self.requests(), &self.config.topology.delay(step)).await {
-            Err(Fault::Refused { .. }) => Ok(()),
-            result => result,
+    /// Sees to it that the delay queue of one length is there, for consuming. `again` is whether an earlier try failed.
+    ///
+    /// Through the same gate as publishing: while a quorum queue is being made, RabbitMQ (seen on 3.10.8) answers another
+    /// declare of it as if it were there, and a `basic.consume` before its process runs crashes the whole connection
+    /// (`INTERNAL_ERROR`, `noproc` in the broker's log).
+    pub(crate) async fn delay_ready(&self, step: Step, again: bool) -> Result<(), Fault> {
+        if again {
+            self.delays.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
         }
+        let deadline = Instant::now() + self.config.operation_timeout;
+        let ready = self.ensure_delay(step, deadline).await;
+        ready.map_err(|error| Fault::Lost { reason: "channel", words: error.to_string() })
     }
 
     async fn send(&self, exchange: &str, key: &str, m: &Message, deadline: Instant) -> Result<(), PublishError> {
