@@ -321,6 +321,8 @@ struct Open {
     session: Arc<Session>,
     events: mpsc::Sender<BrokerEvent>,
     active: BTreeMap<Source, Active>,
+    /// The one that is being closed: its acks are still to be sent, even if a stop comes meanwhile.
+    closing: Option<JoinHandle<Ended>>,
     failing: BTreeMap<Source, Failing>,
     /// Openings that ended by themselves.
     ended: mpsc::Receiver<(Source, Opening)>,
@@ -332,7 +334,8 @@ impl Open {
     fn new(shared: Arc<Shared>, session: Arc<Session>, events: mpsc::Sender<BrokerEvent>) -> Self {
         let (ending, ended) = mpsc::channel(ENDED_MAX);
         let follower = tokio::spawn(delays::follow(session.clone()));
-        Self { shared, session, events, active: BTreeMap::new(), failing: BTreeMap::new(), ended, ending, follower }
+        let (active, failing) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, session, events, active, closing: None, failing, ended, ending, follower }
     }
 
     /// Opens, pauses and closes until what is open is what is wanted. Says when to look again.
@@ -427,10 +430,13 @@ impl Open {
     }
 
     /// Closes an opening that is not wanted as it is: acks first, then the channel.
-    async fn close(&self, source: Source, active: Active) {
+    async fn close(&mut self, source: Source, active: Active) {
         active.phase.send_replace(Phase::Close);
         let (opening, want) = (active.opening, active.want);
-        if let Some(ended) = finished(active).await {
+        // Kept here and not in this future, which a stop drops.
+        let ended = finished(self.closing.insert(active.task)).await;
+        self.closing = None;
+        if let Some(ended) = ended {
             self.tell_closed(&ended, want).await;
         } else {
             // Ended by force. Whether `Opened` was told is not known, and `Closed` of an unknown opening does no harm.
@@ -442,11 +448,13 @@ impl Open {
     /// Closes everything, at the same time.
     async fn close_all(&mut self) {
         self.follower.abort();
-        let active = std::mem::take(&mut self.active);
-        for active in active.values() {
+        for active in self.active.values() {
             active.phase.send_replace(Phase::Close);
         }
-        futures_util::future::join_all(active.into_values().map(finished)).await;
+        let tasks = self.active.values_mut().map(|active| &mut active.task).chain(&mut self.closing);
+        futures_util::future::join_all(tasks.map(finished)).await;
+        self.active.clear();
+        self.closing = None;
     }
 
     /// The session is lost: ends everything and tells of it.
@@ -456,10 +464,9 @@ impl Open {
         for active in active.values() {
             active.phase.send_replace(Phase::Abandon);
         }
-        for active in active.into_values() {
-            let want = active.want;
-            if let Some(ended) = finished(active).await {
-                self.tell_closed(&ended, want).await;
+        for mut active in active.into_values() {
+            if let Some(ended) = finished(&mut active.task).await {
+                self.tell_closed(&ended, active.want).await;
             }
         }
         if *self.session.blocked().borrow() {
@@ -482,20 +489,18 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.follower.abort();
-        for active in self.active.values() {
-            active.task.abort();
+        for task in self.active.values().map(|active| &active.task).chain(&self.closing) {
+            task.abort();
         }
     }
 }
 
 /// Waits for an opening that was told to end; ends it by force when it takes too long.
-async fn finished(active: Active) -> Option<Ended> {
-    let abort = active.task.abort_handle();
-    let mut task = active.task;
-    match timeout(CLOSE_LIMIT, &mut task).await {
+async fn finished(task: &mut JoinHandle<Ended>) -> Option<Ended> {
+    match timeout(CLOSE_LIMIT, &mut *task).await {
         Ok(ended) => ended.ok(),
         Err(_) => {
-            abort.abort();
+            task.abort();
             task.await.ok()
         }
     }

@@ -61,6 +61,7 @@ fn attempts_are_numbered_and_spaced_by_the_policy_and_then_buried() {
     let mut starts = Vec::new();
     while let Some((_, attempt, _)) = world.sending.front() {
         starts.push((attempt.number, world.now.mono));
+        assert!(starts.len() <= 5, "{starts:?}");
         world.answer(503, &[]);
         world.confirm_all();
         for _ in 0..40 {

@@ -259,6 +259,20 @@ fn a_wall_clock_that_goes_back_makes_nothing_early() {
 }
 
 #[test]
+fn a_task_that_has_expired_by_a_jump_of_the_wall_clock_is_not_sent() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.destinations.slots = 1;
+    let mut world = World::new(config);
+    world.produce("q.a", task("first"));
+    world.produce("q.a", message(r#"{"id":"late","url":"http://host/","ttl_ms":5000}"#));
+    world.deliver_all();
+    world.now.wall = world.now.wall.saturating_add(5 * SECOND);
+    world.answer(200, &[]);
+    assert!(world.sending.is_empty());
+    settles(&world, &[Settlement::Succeeded, Settlement::Expired]);
+}
+
+#[test]
 fn a_copy_that_comes_back_from_the_grid_is_not_taken_for_the_one_that_went_in() {
     let mut world = one_lane();
     world.produce("q.a", message(r#"{"id":"t","url":"http://host/","delay_ms":4000}"#));

@@ -93,8 +93,8 @@ fn invariant_never_late(machine: &Machine) -> Result<(), String> {
     for (n, stage) in &machine.step.expired {
         let Some(n) = n else { continue };
         let known = &machine.tasks[*n];
-        let now = machine.world.now.wall;
-        let over = known.expires.is_some_and(|(first, _)| first <= now);
+        // What was decided when it was time stays decided, though the clock goes back.
+        let over = known.expires.is_some_and(|(first, _)| first <= machine.wall_max);
         let by_verdict = machine.config.mediated && *stage == ExpiryStage::InFlight;
         let ahead = *stage == ExpiryStage::BeforeRetry && known.expires.is_some();
         hold!(over || by_verdict || ahead, "task {n} expired at {stage:?}, before its time: {known:?}");
@@ -205,6 +205,7 @@ fn invariant_conservation(machine: &Machine) -> Result<(), String> {
     let waits = core.tickets.values().filter(|t| t.tag.is_some() && t.state.is_buffered()).count();
     hold!(buffered as usize == waits, "{buffered} told of as buffered, {waits} are");
     let at_broker = machine.world.unsettled.values().filter(|(source, _)| matches!(source, Source::Queue(_))).count();
+    let at_broker = at_broker - machine.on_their_way;
     hold!(at_broker as u64 == core.held(), "{at_broker} unsettled at the broker, {} held", core.held());
     Ok(())
 }
@@ -234,6 +235,9 @@ fn invariant_backoff_bounds(machine: &Machine) -> Result<(), String> {
             (RetryReason::Overload, _) => {
                 let most = machine.config.destinations.put_off_max.max(Duration::from_secs(1));
                 (Duration::from_secs(1), most)
+            }
+            _ if known.policy.max_attempts.is_some_and(|most| *attempts >= most) => {
+                return Err(format!("task {n} goes on after attempt {attempts}, its last one"));
             }
             // Two copies' answers can come in any order.
             _ if known.forked => continue,

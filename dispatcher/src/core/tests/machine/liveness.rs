@@ -12,6 +12,9 @@ use super::{
 /// off, and what the wall clock can have been put back by.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// More than the steps of all tasks of a run at one moment: hop, due, prepared, answered, reviewed and buried.
+const HOT: usize = 2000;
+
 /// Longer than settled copies and orphans are kept.
 const FORGOTTEN: Duration = Duration::from_secs(20 * 60);
 
@@ -60,7 +63,7 @@ impl Machine {
 
     /// Everything goes well from now on.
     fn serve_all(&mut self) -> Result<(), Broken> {
-        loop {
+        for _ in 0..HOT {
             if let Some(source) = self.world.deliverable().first() {
                 let delivery = self.world.next_delivery(source);
                 self.deliver_one(source.clone(), delivery)?;
@@ -76,6 +79,7 @@ impl Machine {
                 return Ok(());
             }
         }
+        Err(liveness(format!("{HOT} steps, and no time has passed: {}", self.what_is_left())))
     }
 
     fn all_is_quiet(&self) -> bool {
@@ -115,7 +119,12 @@ impl Machine {
             && core.delays.in_hand() == 0
             && core.delays.is_empty()
             && self.occupied.is_empty()
-            && core.destinations.ids().iter().all(|id| core.destinations.of(*id).in_flight == 0)
+            && core
+                .destinations
+                .ids()
+                .iter()
+                .map(|id| core.destinations.of(*id))
+                .all(|dest| dest.in_flight == 0 && dest.in_flight_of.iter().all(|count| *count == 0))
             && (0..self.config.lanes.len()).all(|lane| core.lanes.slots_used(lane) == 0)
             && core.inlets.len() == self.world.open.len();
         if empty { Ok(()) } else { Err(liveness(format!("the core still holds: {}", self.what_is_left()))) }

@@ -40,6 +40,10 @@ pub(super) struct Machine {
     /// The last that was told of each destination.
     pub(super) told_of: BTreeMap<Destination, u32>,
     pub(super) drained_until: Option<Duration>,
+    /// Deliveries that have left the broker and have not come yet.
+    pub(super) on_their_way: usize,
+    /// The latest that the wall clock has shown.
+    pub(super) wall_max: Timestamp,
     pub(super) step: Step,
 }
 
@@ -121,6 +125,8 @@ impl Machine {
             told: BTreeMap::new(),
             told_of: BTreeMap::new(),
             drained_until: None,
+            on_their_way: 0,
+            wall_max: EPOCH,
             step: Step::default(),
         };
         machine.world.trace.clear();
@@ -132,7 +138,7 @@ impl Machine {
             return Ok(());
         }
         match op {
-            Op::Produce(spec) => self.produce(spec),
+            Op::Produce { count, spec } => (0..*count).for_each(|_| self.produce(spec)),
             Op::Deliver { source, count } => return self.deliver(*source, *count),
             Op::Prepared { which, reply } => return self.prepared(*which, *reply),
             Op::Answer { which, reply } => return self.answer(*which, *reply),
@@ -147,8 +153,23 @@ impl Machine {
             Op::Reconfigure(knobs) => return self.reconfigure(*knobs),
             Op::Drain { grace_ms } => {
                 let deadline = self.world.now.mono + Duration::from_millis(u64::from(*grace_ms));
-                self.drained_until = Some(deadline);
-                return self.feed(Input::Drain { deadline });
+                return self.drain(deadline);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a drain, with a delivery of each source on its way.
+    fn drain(&mut self, deadline: Duration) -> Result<(), Broken> {
+        let sources = self.world.deliverable();
+        let late: Vec<_> = sources.iter().map(|source| (source.clone(), self.world.next_delivery(source))).collect();
+        self.on_their_way = late.iter().filter(|(source, _)| matches!(source, Source::Queue(_))).count();
+        self.drained_until = Some(deadline);
+        self.feed(Input::Drain { deadline })?;
+        for (source, delivery) in late {
+            self.on_their_way -= usize::from(matches!(source, Source::Queue(_)));
+            if !self.world.stopped {
+                self.deliver_one(source, delivery)?;
             }
         }
         Ok(())
@@ -158,6 +179,7 @@ impl Machine {
     pub(super) fn feed(&mut self, input: Input) -> Result<(), Broken> {
         let before = self.world.events.len();
         self.step = Step { draining: self.drained_until.is_some(), ..Step::default() };
+        self.wall_max = self.wall_max.max(self.world.now.wall);
         self.world.feed(input);
         self.take_in_events(before);
         self.take_in_trace();

@@ -33,7 +33,11 @@ pub(super) enum Weather {
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
-    Produce(Spec),
+    /// So many tasks alike, but for their ids.
+    Produce {
+        count: u8,
+        spec: Spec,
+    },
     Deliver {
         source: u8,
         count: u8,
@@ -215,11 +219,11 @@ fn op(weather: Weather) -> impl Strategy<Value = Op> {
         1 => 0u32..60_000,
     ];
     let cuts = u32::from(weather != Weather::Calm) * 3;
-    let jumps = u32::from(weather == Weather::Jumps) * 3;
+    let jumps = u32::from(weather == Weather::Jumps) * 6;
     let any_which = any::<u8>;
     // A weight of zero would be refused; such an op is made to do nothing instead.
     prop_oneof![
-        12 => spec().prop_map(Op::Produce),
+        12 => (prop_oneof![2 => Just(1u8), 1 => 2u8..7], spec()).prop_map(|(count, spec)| Op::Produce { count, spec }),
         14 => (any_which(), 1u8..8).prop_map(|(source, count)| Op::Deliver { source, count }),
         10 => (any_which(), says).prop_map(|(which, reply)| Op::Prepared { which, reply }),
         14 => (any_which(), reply).prop_map(|(which, reply)| Op::Answer { which, reply }),
