@@ -2,6 +2,7 @@
 
 use super::{
     Action, CopyKey, Core, Phase, TicketId, Timer,
+    destinations::DestId,
     ticket::{Facts, Resume, State, Ticket},
 };
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     ports::broker::{Delivery, Opening, Tag, Target},
     verdict::BuryReason,
 };
-use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode};
+use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode, limits::MESSAGE_HEAD_BYTES_MAX};
 use rand::Rng;
 use std::time::Duration;
 
@@ -28,7 +29,14 @@ impl Core {
             self.actions.push_back(Action::GiveBack(delivery.tag));
             return self.count_settlement(lane, Settlement::Requeued, None, 0, None);
         }
-        match self.read(&delivery.message) {
+        let head_bytes = delivery.message.head_bytes();
+        let read = match head_bytes {
+            0..=MESSAGE_HEAD_BYTES_MAX => self.read(&delivery.message),
+            _ => Err(DecodeError::NotAllowed(format!(
+                "the message's headers take {head_bytes} bytes, at most {MESSAGE_HEAD_BYTES_MAX} are allowed"
+            ))),
+        };
+        match read {
             Ok(decoded) => self.on_task(lane, delivery, decoded),
             Err(error) => {
                 let reason = match error {
@@ -97,12 +105,13 @@ impl Core {
         true
     }
 
-    fn facts_of(&mut self, lane: usize, task: &Task, book: &Bookkeeping) -> Facts {
+    fn facts_of(&self, lane: usize, task: &Task, book: &Bookkeeping) -> Facts {
         let config = &self.config.lanes[lane];
         let ttl = || config.ttl_default.map(|ttl| book.enqueued_at.unwrap_or(self.now.wall).saturating_add(ttl));
         Facts {
             id: task.id.clone(),
-            dest: self.destinations.intern(&task.destination, &self.config.destinations),
+            // Looked up when it waits for it: what only passes through must not fill the memory with its destinations.
+            dest: DestId::default(),
             expires_at: task.expires_at.or_else(ttl),
             not_before: task.not_before,
             enqueued_at: book.enqueued_at,

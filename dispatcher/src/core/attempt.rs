@@ -142,6 +142,11 @@ impl Core {
             },
             duration,
         });
+        let crowd = self.destinations.of_mut(dest);
+        match &outcome {
+            Outcome::Failed(failure) if failure.kind.is_silence() => crowd.hear_nothing(),
+            _ => crowd.hear(duration, self.now.mono, self.config.destinations.patience),
+        }
         let proposed = self.proposed(id, &outcome);
         if !matches!(proposed, Verdict::Complete) {
             self.note_history(id, &attempt, &outcome, duration);

@@ -4,7 +4,7 @@
 use super::{
     Action, CopyKey, Core, Mover, Phase, PublishId, Timer,
     recall::LastAcks,
-    settle::{publish_again_after, step_after_failures},
+    settle::{publish_again_after, shed_headers, step_after_failures},
     ticket::Move,
     timers::TimerId,
 };
@@ -209,6 +209,9 @@ impl Core {
         let Some(head) = self.delays.heads.get_mut(id) else { return };
         let mut message = head.message.clone();
         message.strip_broker_headers();
+        if matches!(target, Target::Dead(_)) {
+            shed_headers(&mut message);
+        }
         head.book.copy = head.book.copy.saturating_add(1);
         head.book.write(&mut message.headers);
         for (name, value) in notes {

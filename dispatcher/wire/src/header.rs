@@ -78,9 +78,11 @@ pub const DEAD_DETAIL: &str = "quebert-dead-detail";
 pub const DEAD_AT: &str = "quebert-dead-at";
 /// Text: the lane it was buried from.
 pub const DEAD_LANE: &str = "quebert-dead-lane";
+/// List of texts: names of headers that did not fit into the dead letter.
+pub const DEAD_SHED: &str = "quebert-dead-shed";
 
 /// The names that the dispatcher writes; no producer needs them.
-pub const BOOKKEEPING: [&str; 16] = [
+pub const BOOKKEEPING: [&str; 17] = [
     ATTEMPTS,
     DUE_AT,
     HOP_AT,
@@ -97,4 +99,5 @@ pub const BOOKKEEPING: [&str; 16] = [
     DEAD_DETAIL,
     DEAD_AT,
     DEAD_LANE,
+    DEAD_SHED,
 ];

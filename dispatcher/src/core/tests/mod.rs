@@ -3,6 +3,7 @@
 mod cases;
 mod faults;
 mod machine;
+mod neighbours;
 mod world;
 
 use super::*;
