@@ -64,7 +64,9 @@ impl Client {
         let found = timeout(LIMIT, async {
             loop {
                 let event = self.events.recv().await.expect("the events go on");
-                self.seen.push(format!("{event:.200?}"));
+                if !matches!(event, BrokerEvent::Delivered(_)) {
+                    self.seen.push(format!("{event:?}"));
+                }
                 if let Some(found) = pick(event) {
                     return found;
                 }

@@ -1,1 +1,35 @@
 //! Quebert: HTTP push task queues on RabbitMQ.
+//!
+//! This crate is the program and the facade of the library. [`App`] puts a dispatcher together from a [`Config`] and
+//! your own [`Mediator`]s; whoever wants to put it together otherwise finds the parts in [`dispatcher`], [`wire`] and
+//! [`adapters`].
+
+pub mod admin;
+mod app;
+pub mod cli;
+pub mod compose;
+pub mod config;
+pub mod health;
+pub mod logs;
+pub mod metrics;
+pub mod sample;
+pub mod signals;
+
+pub use app::{App, Running};
+pub use config::Config;
+pub use quebert_broker_adapter as adapters;
+pub use quebert_dispatcher as dispatcher;
+pub use quebert_dispatcher::{
+    event::{Event, Settlement},
+    memory::MemoryBroker,
+    outcome::Outcome,
+    ports::{
+        broker::{Broker, Target},
+        mediator::{Attempt, Before, Mediator},
+        observer::Observer,
+    },
+    shell::{Handle, Summary},
+    verdict::{BuryReason, Retry, RetryAfter, RetryReason, Verdict},
+};
+pub use quebert_wire as wire;
+pub use quebert_wire::{Codec, Codecs, Envelope, Json, Message, Task, TaskId, Timestamp};

@@ -1,2 +1,5 @@
 //! The program: parse, start, wait, exit code.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    quebert::cli::main()
+}

@@ -94,16 +94,17 @@ impl Acks {
 
 async fn send(channel: &Channel, flush: Flush, limit: Duration) -> Result<(), Fault> {
     // Given back first and waited for: an ack of a prefix would take these along.
-    let nacks = flush
-        .given_back
-        .iter()
-        .map(|seq| within(limit, channel.basic_nack(*seq, BasicNackOptions { multiple: false, requeue: true })));
+    let nacks = flush.given_back.iter().map(|seq| {
+        within(limit, "basic.nack", channel.basic_nack(*seq, BasicNackOptions { multiple: false, requeue: true }))
+    });
     try_join_all(nacks).await?;
     if let Some(seq) = flush.up_to {
-        within(limit, channel.basic_ack(seq, BasicAckOptions { multiple: true })).await?;
+        within(limit, "basic.ack", channel.basic_ack(seq, BasicAckOptions { multiple: true })).await?;
     }
-    let acks =
-        flush.single.iter().map(|seq| within(limit, channel.basic_ack(*seq, BasicAckOptions { multiple: false })));
+    let acks = flush
+        .single
+        .iter()
+        .map(|seq| within(limit, "basic.ack", channel.basic_ack(*seq, BasicAckOptions { multiple: false })));
     try_join_all(acks).await?;
     Ok(())
 }

@@ -166,11 +166,11 @@ impl RabbitAdmin {
         limit: u64,
         mut decide: impl AsyncFnMut(Message) -> Take,
     ) -> Result<Swept, AdminError> {
-        let channel = within(self.limit(), self.0.consuming().create_channel()).await?;
-        within(self.limit(), channel.basic_qos(0, BasicQosOptions { global: false })).await?;
+        let channel = within(self.limit(), "channel.open", self.0.consuming().create_channel()).await?;
+        within(self.limit(), "basic.qos", channel.basic_qos(0, BasicQosOptions { global: false })).await?;
         let swept = self.sweep_on(&channel, queue, limit, &mut decide).await;
         // What was kept goes back to the queue, near to where it was, with the end of the channel.
-        let _ = within(self.limit(), channel.close(200, "swept".into())).await;
+        let _ = within(self.limit(), "channel.close", channel.close(200, "swept".into())).await;
         swept
     }
 
@@ -190,7 +190,7 @@ impl RabbitAdmin {
         let mut swept = Swept::default();
         while swept.seen < limit {
             let get = channel.basic_get(name.clone(), BasicGetOptions { no_ack: false });
-            let Some(got) = within(self.limit(), get).await? else { break };
+            let Some(got) = within(self.limit(), "basic.get", get).await? else { break };
             let delivery = got.delivery;
             swept.seen += 1;
             match decide(message::from_delivery(&delivery.properties, delivery.data)).await {
@@ -202,7 +202,12 @@ impl RabbitAdmin {
                     swept.moved += 1;
                 }
             }
-            within(self.limit(), channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: false })).await?;
+            within(
+                self.limit(),
+                "basic.ack",
+                channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: false }),
+            )
+            .await?;
         }
         Ok(swept)
     }

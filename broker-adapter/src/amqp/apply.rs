@@ -81,12 +81,20 @@ pub(crate) async fn declare(requests: &mut Requests<'_>, object: &Object) -> Res
         Object::Exchange(exchange) => {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             let (name, kind) = (exchange.name.as_str().into(), exchange.amqp_kind());
-            requests.make(async |ch| ch.exchange_declare(name, kind, options, FieldTable::default()).await).await
+            requests
+                .make("exchange.declare", async |ch| {
+                    ch.exchange_declare(name, kind, options, FieldTable::default()).await
+                })
+                .await
         }
         Object::Binding { queue, exchange, key } => {
             let (queue, exchange, key) = (queue.as_str().into(), exchange.as_str().into(), key.as_str().into());
             let options = QueueBindOptions::default();
-            requests.make(async |ch| ch.queue_bind(queue, exchange, key, options, FieldTable::default()).await).await
+            requests
+                .make("queue.bind", async |ch| {
+                    ch.queue_bind(queue, exchange, key, options, FieldTable::default()).await
+                })
+                .await
         }
     };
     report(object, result)
@@ -96,7 +104,7 @@ pub(crate) async fn declare(requests: &mut Requests<'_>, object: &Object) -> Res
 pub(crate) async fn declare_queue(requests: &mut Requests<'_>, queue: &Queue) -> Result<(), Fault> {
     let (name, arguments) = (queue.name.as_str().into(), queue.table());
     let options = QueueDeclareOptions::durable();
-    requests.make(async |ch| ch.queue_declare(name, options, arguments).await.map(drop)).await
+    requests.make("queue.declare", async |ch| ch.queue_declare(name, options, arguments).await.map(drop)).await
 }
 
 /// Looks whether a queue is there: its messages that are ready, and its consumers.
@@ -105,7 +113,7 @@ pub(crate) async fn look_at_queue(requests: &mut Requests<'_>, name: &str) -> Re
         .map_err(|unfit| Fault::Refused { code: NOT_FOUND, words: unfit.to_string() })?;
     let options = QueueDeclareOptions::default().passive();
     let request = async |ch: lapin::Channel| ch.queue_declare(name, options, FieldTable::default()).await;
-    requests.make(request).await.map(|queue| (queue.message_count(), queue.consumer_count()))
+    requests.make("queue.declare", request).await.map(|queue| (queue.message_count(), queue.consumer_count()))
 }
 
 async fn look(requests: &mut Requests<'_>, object: &Object) -> Result<Report, Fault> {
@@ -114,7 +122,11 @@ async fn look(requests: &mut Requests<'_>, object: &Object) -> Result<Report, Fa
         Object::Exchange(exchange) => {
             let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
             let (name, kind) = (exchange.name.as_str().into(), exchange.amqp_kind());
-            requests.make(async |ch| ch.exchange_declare(name, kind, options, FieldTable::default()).await).await
+            requests
+                .make("exchange.declare", async |ch| {
+                    ch.exchange_declare(name, kind, options, FieldTable::default()).await
+                })
+                .await
         }
         Object::Binding { .. } => return Ok(Report { object: object.to_string(), state: State::Unchecked }),
     };

@@ -114,6 +114,13 @@ impl RabbitConfig {
         if self.urls.is_empty() {
             return bad("urls", "at least one address is needed");
         }
+        // Before the addresses, which take these as defaults and would be blamed for them.
+        if self.heartbeat_s == 0 {
+            return bad("heartbeat_s", "must be at least 1: without heartbeats a dead peer is never noticed");
+        }
+        if self.frame_bytes_max < 8192 {
+            return bad("frame_bytes_max", "must be at least 8192");
+        }
         let mut addresses = Vec::new();
         for (i, url) in self.urls.iter().enumerate() {
             let address =
@@ -140,12 +147,6 @@ impl RabbitConfig {
         }
         if !(1..=1000).contains(&self.publish_channels) {
             return bad("publish_channels", "must lie between 1 and 1000");
-        }
-        if self.heartbeat_s == 0 {
-            return bad("heartbeat_s", "must be at least 1: without heartbeats a dead peer is never noticed");
-        }
-        if self.frame_bytes_max < 8192 {
-            return bad("frame_bytes_max", "must be at least 8192");
         }
         if self.event_buffer == 0 {
             return bad("event_buffer", "must be at least 1");

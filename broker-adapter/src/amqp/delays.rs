@@ -78,12 +78,12 @@ async fn read(session: &Session, name: &str) -> Fault {
 
 async fn read_until_error(session: &Session, name: &str) -> Result<(), Fault> {
     let limit = session.config.operation_timeout;
-    let channel = within(limit, session.consuming().create_channel()).await?;
-    within(limit, channel.basic_qos(WINDOW, BasicQosOptions { global: false })).await?;
+    let channel = within(limit, "channel.open", session.consuming().create_channel()).await?;
+    within(limit, "basic.qos", channel.basic_qos(WINDOW, BasicQosOptions { global: false })).await?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
     let consuming = channel.basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), arguments);
-    let mut consumer = within(limit, consuming).await?;
+    let mut consumer = within(limit, "basic.consume", consuming).await?;
     while let Some(entry) = consumer.next().await {
         let entry = entry.map_err(|error| Fault::from(&error))?;
         let step = std::str::from_utf8(&entry.data).ok().and_then(|ms| ms.parse().ok()).and_then(Step::from_millis);
@@ -92,7 +92,7 @@ async fn read_until_error(session: &Session, name: &str) -> Result<(), Fault> {
             None => tracing::debug!("an announcement of no known length"),
         }
         // Here an ack only asks for more.
-        within(limit, channel.basic_ack(entry.delivery_tag, BasicAckOptions { multiple: true })).await?;
+        within(limit, "basic.ack", channel.basic_ack(entry.delivery_tag, BasicAckOptions { multiple: true })).await?;
     }
     Ok(())
 }

@@ -100,8 +100,9 @@ impl Publisher {
                     return Ok(channel);
                 }
             }
-            let channel = within(self.operation_timeout, connection.create_channel()).await?;
-            within(self.operation_timeout, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+            let channel = within(self.operation_timeout, "channel.open", connection.create_channel()).await?;
+            within(self.operation_timeout, "confirm.select", channel.confirm_select(ConfirmSelectOptions::default()))
+                .await?;
             Ok(channel)
         }
     }

@@ -48,11 +48,15 @@ impl From<&Error> for Fault {
     }
 }
 
-/// Waits for the broker, but not for ever.
-pub(crate) async fn within<T>(limit: Duration, request: impl Future<Output = lapin::Result<T>>) -> Result<T, Fault> {
+/// Waits for the broker to answer a request, called `what`, but not for ever.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    request: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Fault> {
     match timeout(limit, request).await {
         Ok(result) => result.map_err(|error| Fault::from(&error)),
-        Err(_) => Err(Fault::Lost { reason: "io", words: format!("no answer from the broker within {limit:?}") }),
+        Err(_) => Err(Fault::Lost { reason: "io", words: format!("no answer to {what} within {limit:?}") }),
     }
 }
 
@@ -71,13 +75,14 @@ impl<'a> Requests<'a> {
     /// Makes one request.
     pub(crate) async fn make<T, F: Future<Output = lapin::Result<T>>>(
         &mut self,
+        what: &str,
         request: impl FnOnce(Channel) -> F,
     ) -> Result<T, Fault> {
         let channel = match self.channel.take() {
             Some(channel) => channel,
-            None => within(self.limit, self.connection.create_channel()).await?,
+            None => within(self.limit, "channel.open", self.connection.create_channel()).await?,
         };
-        let result = within(self.limit, request(channel.clone())).await;
+        let result = within(self.limit, what, request(channel.clone())).await;
         if result.is_ok() {
             self.channel = Some(channel);
         }

@@ -113,14 +113,14 @@ impl Opener {
                 acks.finish();
                 // What can't be sent goes back to the queue with the channel: delivered again, not lost.
                 let _ = flushing.await;
-                let _ = within(limit, channel.close(200, "closed".into())).await;
+                let _ = within(limit, "channel.close", channel.close(200, "closed".into())).await;
                 None
             }
             Ok(_) => None,
             Err(fault) => {
                 // It may still be open, after a write that took too long. Nobody waits for this.
                 let channel = channel.clone();
-                tokio::spawn(async move { within(limit, channel.close(200, "failed".into())).await });
+                tokio::spawn(async move { within(limit, "channel.close", channel.close(200, "failed".into())).await });
                 fault
             }
         };
@@ -143,12 +143,12 @@ impl Opener {
         };
         let queue = message::short_string("queue", &queue)
             .map_err(|unfit| Fault::Refused { code: 0, words: unfit.to_string() })?;
-        let channel = within(limit, self.session.consuming().create_channel()).await?;
+        let channel = within(limit, "channel.open", self.session.consuming().create_channel()).await?;
         // Before the consumer, and per consumer: the only kind that quorum queues know.
-        within(limit, channel.basic_qos(self.window, BasicQosOptions { global: false })).await?;
+        within(limit, "basic.qos", channel.basic_qos(self.window, BasicQosOptions { global: false })).await?;
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default());
-        let consumer = within(limit, consuming).await?;
+        let consumer = within(limit, "basic.consume", consuming).await?;
         Ok((channel, consumer))
     }
 
@@ -167,7 +167,7 @@ impl Opener {
                 () = until_paused(&mut self.phase), if !paused => {
                     paused = true;
                     let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-                    if let Err(fault) = within(self.session.config.operation_timeout, cancel).await {
+                    if let Err(fault) = within(self.session.config.operation_timeout, "basic.cancel", cancel).await {
                         return fault;
                     }
                     continue;

@@ -1,0 +1,218 @@
+//! The command line: what there is to say, and what comes back as an exit code. The work is done elsewhere.
+
+mod check;
+mod dead;
+mod demo;
+mod enqueue;
+mod run;
+mod table;
+mod topology;
+
+use crate::{
+    compose::ComposeError,
+    config::{Config, Problems, Sources},
+};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use quebert_broker_adapter::amqp::{AdminError, RabbitAdmin};
+use std::{error::Error, fs, io, process::ExitCode};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    done in part: some items failed, or something is not as it should be
+  2    wrong usage or config; nothing was done
+  3    no broker could be reached
+  4    anything else that went wrong: files, the network, the terminal
+  130  stopped at once by a second SIGINT (143: SIGTERM)";
+
+/// HTTP push task queues on RabbitMQ that lose nothing.
+#[derive(Debug, Parser)]
+#[command(name = "quebert", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    sources: SourceArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the config comes from: flags over environment over file over defaults.
+#[derive(Debug, Args)]
+struct SourceArgs {
+    /// Config file in TOML; without, ./quebert.toml if there is one
+    #[arg(short, long, global = true, value_name = "FILE", env = "QUEBERT_CONFIG", hide_env_values = true)]
+    config: Option<String>,
+    /// Overrides a key of the config; may be repeated
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The broker's address; short for --set broker.url=URL
+    #[arg(long, global = true, value_name = "URL")]
+    broker: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take tasks from the queues and send them, until SIGTERM or SIGINT
+    Run(run::RunArgs),
+    /// Add tasks to a queue: one by flags, or NDJSON (an envelope a line) on standard input
+    Enqueue(enqueue::EnqueueArgs),
+    /// Tell all that is wrong with config and topology; changes nothing
+    Check(check::CheckArgs),
+    /// Declare the queues, or print them as a definitions file
+    #[command(subcommand)]
+    Topology(topology::TopologyCommand),
+    /// Look through dead letters, replay them, or delete them
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
+    /// Show it at work with nothing installed: broker in memory, sample executor, tasks of three priorities
+    Demo(demo::DemoArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the default config, with comments
+    DefaultConfig,
+}
+
+/// Why a command ended without having done all of its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Told already; the exit code says it again.
+    #[error("some items failed")]
+    Partly,
+    #[error("{0}")]
+    Usage(String),
+    #[error("config:\n{0}")]
+    Config(#[from] Problems),
+    #[error("config")]
+    Compose(#[from] ComposeError),
+    #[error("no broker could be reached")]
+    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error("{what}")]
+    Other {
+        what: &'static str,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A second signal.
+    #[error("stopped at once")]
+    Signal(u8),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Partly => 1,
+            Self::Usage(_) | Self::Config(_) | Self::Compose(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Other { .. } => 4,
+            Self::Signal(code) => *code,
+        }
+    }
+
+    fn other(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other { what, source: source.into() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Self::other("write output", e)
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(e: AdminError) -> Self {
+        match e {
+            AdminError::Config(e) => Self::Compose(e.into()),
+            e @ (AdminError::Connect(_) | AdminError::Lost(_)) => Self::Unreachable(Box::new(e)),
+            e => Self::other("broker", e),
+        }
+    }
+}
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors: clap knows which stream and which code.
+        Err(e) => e.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return report(&Failure::other("start the runtime", e)),
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run(args) => run::run(&cli.sources, args).await,
+        Command::Enqueue(args) => enqueue::enqueue(&cli.sources.load()?, args).await,
+        Command::Check(args) => check::check(&cli.sources, &args).await,
+        Command::Topology(command) => topology::topology(&cli.sources.load()?, command).await,
+        Command::Dead(command) => dead::dead(&cli.sources.load()?, command).await,
+        Command::Demo(args) => demo::demo(args).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "quebert", &mut io::stdout());
+            Ok(())
+        }
+        Command::DefaultConfig => {
+            io::Write::write_all(&mut io::stdout(), crate::config::layers::DEFAULTS.as_bytes())?;
+            Ok(())
+        }
+    }
+}
+
+/// The chain of causes, once.
+#[expect(clippy::print_stderr, reason = "the edge of the program, where errors are told to people")]
+fn report(failure: &Failure) -> ExitCode {
+    if !matches!(failure, Failure::Partly) {
+        let mut text = failure.to_string();
+        let mut cause = failure.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        eprintln!("quebert: {text}");
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+impl SourceArgs {
+    /// What the config is made of, read anew: a reload calls this again.
+    fn sources(&self) -> Result<Sources, Failure> {
+        const DEFAULT: &str = "quebert.toml";
+        let name = match &self.config {
+            Some(name) => Some(name.as_str()),
+            None => fs::exists(DEFAULT).unwrap_or(false).then_some(DEFAULT),
+        };
+        let file = match name {
+            Some(name) => {
+                let text = fs::read_to_string(name).map_err(|e| Failure::Usage(format!("read {name}: {e}")))?;
+                Some((name.to_owned(), text))
+            }
+            None => None,
+        };
+        let broker = self.broker.iter().map(|url| ("--broker".to_owned(), format!("broker.url={url}")));
+        let set = self.set.iter().map(|assignment| ("--set".to_owned(), assignment.clone())).chain(broker).collect();
+        // Variables that are not Unicode can't be ours, nor named in a config.
+        let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Ok(Sources { file, env: env.collect(), set })
+    }
+
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.sources()?)?)
+    }
+}
+
+async fn connect(config: &Config) -> Result<RabbitAdmin, Failure> {
+    Ok(RabbitAdmin::connect(crate::compose::rabbit_config(config)?).await?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! From the checked config to the parts of a dispatcher. Reads the files that the config names; connects nowhere.
+
+use crate::config::{Config, QueueType};
+use quebert_broker_adapter::{
+    amqp::{self, Exchange, Identity, LaneTopology, RabbitBroker, RabbitConfig},
+    http::{HttpTransport, TcpConnector, TlsClient, TlsSettings},
+};
+use quebert_dispatcher::{
+    ports::{broker::Broker, transport::Transport},
+    signing::{Secret, Signer},
+};
+use std::{fs, io, path::Path, sync::Arc};
+
+/// Why parts can't be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComposeError {
+    /// A file that the config names.
+    #[error("{key}: read {path}")]
+    File {
+        /// The key that names it.
+        key: &'static str,
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The RabbitMQ adapter refuses what the config says.
+    #[error("broker")]
+    Broker(#[from] amqp::ConfigError),
+    /// Certificates or keys for requests.
+    #[error("http.ca_file")]
+    Tls(#[from] quebert_broker_adapter::http::TlsError),
+}
+
+/// The RabbitMQ adapter's config.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn rabbit_config(config: &Config) -> Result<RabbitConfig, ComposeError> {
+    let broker = &config.broker;
+    let ca_pem = match &broker.ca_file {
+        Some(path) => Some(String::from_utf8_lossy(&read("broker.tls.ca_file", path)?).into_owned()),
+        None => None,
+    };
+    let identity = match &broker.client_files {
+        Some((certificate, key)) => Some(Identity::Pem {
+            certificate: read("broker.tls.cert_file", certificate)?,
+            key: read("broker.tls.key_file", key)?,
+        }),
+        None => None,
+    };
+    Ok(RabbitConfig {
+        urls: broker.urls.iter().map(|url| url.expose().to_owned()).collect(),
+        tls: amqp::Tls { ca_pem, identity },
+        topology: topology(config),
+        connect_timeout: broker.connect_timeout,
+        publish_timeout: broker.confirm_timeout,
+        heartbeat_s: u16::try_from(broker.heartbeat.as_secs()).unwrap_or(u16::MAX),
+        ..RabbitConfig::default()
+    })
+}
+
+/// What RabbitMQ should hold for this config.
+pub fn topology(config: &Config) -> amqp::Topology {
+    let top = &config.topology;
+    let lane = |name| {
+        let binding = &top.bindings[name];
+        LaneTopology {
+            exchange: binding.exchange.clone(),
+            routing_key: Some(binding.routing_key.clone()),
+            ..LaneTopology::of(&*binding.queue)
+        }
+    };
+    let shared = &config.typed.topology.exchange;
+    amqp::Topology {
+        declare: top.declare,
+        queue_type: match top.queue_type {
+            QueueType::Quorum => amqp::QueueType::Quorum,
+            QueueType::Classic => amqp::QueueType::Classic,
+        },
+        delivery_limit: top.delivery_limit,
+        exchange: (!shared.is_empty()).then(|| Exchange { name: shared.clone(), kind: "direct".to_owned() }),
+        lanes: config.core.lanes.iter().map(|l| lane(&l.name)).collect(),
+        prefix: top.prefix.clone(),
+    }
+}
+
+/// The broker.
+///
+/// # Errors
+/// When a file can't be read, or an address makes no sense.
+pub fn broker(config: &Config) -> Result<Arc<dyn Broker>, ComposeError> {
+    Ok(Arc::new(RabbitBroker::new(rabbit_config(config)?)?))
+}
+
+/// The transport.
+///
+/// # Errors
+/// When a file can't be read or holds no certificate.
+pub fn transport(config: &Config) -> Result<Arc<dyn Transport>, ComposeError> {
+    let extra_ca_pem = match &config.http.ca_file {
+        Some(path) => Some(read("http.ca_file", path)?),
+        None => None,
+    };
+    let tls = TlsClient::new(&TlsSettings { extra_ca_pem, ..TlsSettings::default() })?;
+    let connector = TcpConnector::new(config.http.guard.clone(), tls);
+    Ok(Arc::new(HttpTransport::new(connector, config.http.client.clone())))
+}
+
+/// What signs requests, if there are keys.
+pub fn signer(config: &Config) -> Option<Signer> {
+    let keys = config.signing_keys.iter().map(|key| key.expose().parse::<Secret>());
+    let keys = keys.collect::<Result<Vec<_>, _>>().expect("the config was checked");
+    Signer::new(&keys)
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, ComposeError> {
+    fs::read(path).map_err(|source| ComposeError::File { key, path: path.display().to_string(), source })
+}

@@ -1,0 +1,62 @@
+//! Whether the dispatcher is ready for work: what /readyz says. Liveness is another question, which answering at all
+//! answers.
+
+use quebert_dispatcher::{event::Event, ports::observer::Observer};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Ready means: connected, all lanes open, not draining.
+#[derive(Debug)]
+pub struct Health(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    connected: bool,
+    draining: bool,
+    lanes: BTreeMap<Arc<str>, bool>,
+}
+
+impl Health {
+    /// Of a dispatcher with these lanes that is not connected yet.
+    pub fn new(lanes: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let lanes = lanes.into_iter().map(|name| (name, false)).collect();
+        Self(Mutex::new(State { connected: false, draining: false, lanes }))
+    }
+
+    /// Whether it is ready.
+    pub fn ready(&self) -> bool {
+        self.obstacles().is_empty()
+    }
+
+    /// What keeps it from being ready, for people; empty when it is.
+    pub fn obstacles(&self) -> Vec<String> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::new();
+        if state.draining {
+            all.push("draining".to_owned());
+        }
+        if !state.connected {
+            all.push("not connected to the broker".to_owned());
+        }
+        all.extend(state.lanes.iter().filter(|(_, open)| !**open).map(|(name, _)| format!("lane {name} is not open")));
+        all
+    }
+}
+
+impl Observer for Health {
+    fn observe(&self, event: &Event) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::BrokerConnected => state.connected = true,
+            Event::BrokerDisconnected { .. } => {
+                state.connected = false;
+                state.lanes.values_mut().for_each(|open| *open = false);
+            }
+            Event::LaneOpen { lane, open } => drop(state.lanes.insert(lane.clone(), *open)),
+            Event::Draining => state.draining = true,
+            _ => {}
+        }
+    }
+}
