@@ -1,7 +1,7 @@
 //! Faults of a real RabbitMQ: the adapter recovers by itself, loses nothing, and hurts nobody while it tries.
 
 use quebert_broker_adapter::{
-    amqp::{LaneTopology, RabbitBroker, RabbitConfig, Topology},
+    amqp::{LaneTopology, RIPE_AFTER, RabbitBroker, RabbitConfig, Topology},
     testing::{PrivateRabbit, rabbit::free_port},
 };
 use quebert_dispatcher::{
@@ -134,6 +134,8 @@ async fn a_killed_broker_loses_nothing_and_is_found_again_within_5_s() {
     let mut client = Client::start(config(node.url(), &[&queue]));
     client.connected().await;
     client.open(&queue, 7).await;
+    // RabbitMQ itself forgets a queue that is killed while it is new; nothing tells when it is old enough.
+    sleep(RIPE_AFTER).await;
     // A publisher that tries again until it is confirmed, as the core does.
     let publisher = tokio::spawn({
         let (broker, queue) = (client.broker.clone(), queue.clone());
@@ -327,6 +329,7 @@ async fn delay_queues_are_known_after_a_kill_right_after_they_were_made() {
     // The stream is there after the first.
     maker.broker.publish(Target::Delay(Step::from_millis(96_000).unwrap()), message(1)).await.unwrap();
     maker.broker.publish(Target::Delay(step), message(1)).await.unwrap();
+    // The publishes have waited until the queues were old enough, so a kill may come at once.
     node.kill();
     node.restart().await.unwrap();
     let mut other = Client::start(config(node.url(), &[]));

@@ -106,6 +106,12 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
+    /// How long a delivery of that lane may wait for its slot: a third of what the broker's consumer timeout leaves
+    /// beside the longest attempt. The second third is for how seldom it is looked at, the last for hooks and settling.
+    pub(crate) fn wait_limit(&self, lane: usize) -> Duration {
+        self.consumer_timeout.saturating_sub(self.lanes[lane].attempt_timeout_max) / 3
+    }
+
     /// Takes over what may change while a dispatcher runs: slots, weights, priorities, policies and limits. What
     /// belongs to the broker stays: the lanes themselves, their queues and windows.
     pub fn reload(&mut self, new: Self) {

@@ -48,7 +48,9 @@ fn targets(level: Level) -> Targets {
         Level::Trace => LevelFilter::TRACE,
     };
     let theirs = if level == Level::Trace { LevelFilter::DEBUG } else { ours.min(LevelFilter::ERROR) };
-    Targets::new().with_default(theirs).with_target("quebert", ours)
+    // What befalls a connection or a channel reaches the log as an event; lapin tells each of them as an error, too.
+    let lapins = if level == Level::Trace { LevelFilter::DEBUG } else { LevelFilter::OFF };
+    Targets::new().with_default(theirs).with_target("lapin", lapins).with_target("quebert", ours)
 }
 
 /// Logs events.
@@ -74,7 +76,7 @@ impl Observer for Logs {
             Event::Reconfigured => info!("limits and policies replaced"),
             Event::HookFailed { hook, phase, detail } => warn!(hook = &**hook, phase, detail, "mediator failed"),
             Event::Published { purpose, result, duration } if *result != "ack" => {
-                warn!(purpose = purpose.label(), result, ms = duration.as_millis(), "publish not confirmed");
+                debug!(purpose = purpose.label(), result, ms = duration.as_millis(), "publish not confirmed");
             }
             Event::UnknownFields { lane, fields } => {
                 debug!(lane = &**lane, fields = fields.join(","), "message with unknown fields");

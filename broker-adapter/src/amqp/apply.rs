@@ -48,7 +48,7 @@ impl State {
 pub(crate) async fn apply(requests: &mut Requests<'_>, topology: &Topology) -> Result<Vec<Report>, Fault> {
     let mut reports = Vec::new();
     // Dead letters first: no moment at which a work queue is there without them.
-    for queue in topology.kept() {
+    for queue in topology.kept().into_iter().chain([topology.announcements()]) {
         reports.push(declare(requests, &Object::Queue(queue)).await?);
     }
     for object in topology.work() {

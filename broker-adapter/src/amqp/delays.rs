@@ -5,7 +5,7 @@
 
 use super::{
     apply,
-    rpc::{Fault, NOT_FOUND, within},
+    rpc::{Fault, within},
     session::Session,
 };
 use futures_util::StreamExt;
@@ -38,7 +38,7 @@ pub(crate) async fn follow(session: Arc<Session>) {
             return;
         }
         let pause = match fault {
-            Fault::Refused { code, words } if code != NOT_FOUND => {
+            Fault::Refused { words, .. } => {
                 tracing::warn!(
                     stream = name,
                     words,
@@ -55,17 +55,9 @@ pub(crate) async fn follow(session: Arc<Session>) {
     }
 }
 
-/// Makes the stream if it is not there. What was announced in a stream that is gone is found by looking.
+/// Makes the stream if it is not there. Then no delay queue is there either: each is announced before its first use.
 async fn prepare(session: &Session) -> Result<(), Fault> {
-    let stream = session.config.topology.announcements();
-    let mut requests = session.requests();
-    match apply::look_at_queue(&mut requests, &stream.name).await {
-        Err(fault) if fault.is(NOT_FOUND) => {
-            apply::declare_queue(&mut requests, &stream).await?;
-            search(session).await
-        }
-        result => result.map(drop),
-    }
+    apply::declare_queue(&mut session.requests(), &session.config.topology.announcements()).await
 }
 
 /// Reads from the first entry on, until something fails.

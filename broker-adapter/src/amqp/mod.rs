@@ -25,4 +25,5 @@ pub use apply::{Report, State};
 pub use broker::RabbitBroker;
 pub use config::{ConfigError, Identity, RabbitConfig, Tls};
 pub use connect::ConnectError;
+pub use session::RIPE_AFTER;
 pub use topology::{Argument, Exchange, LaneTopology, QueueType, Topology};

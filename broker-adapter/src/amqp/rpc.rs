@@ -26,10 +26,6 @@ impl Fault {
             Self::Refused { words, .. } | Self::Lost { words, .. } => words,
         }
     }
-
-    pub(crate) fn is(&self, wanted: u16) -> bool {
-        matches!(self, Self::Refused { code, .. } if *code == wanted)
-    }
 }
 
 impl From<&Error> for Fault {

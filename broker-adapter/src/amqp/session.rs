@@ -19,7 +19,7 @@ use quebert_dispatcher::{
 };
 use quebert_wire::Message;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -31,6 +31,12 @@ use tokio::{
 
 /// How often a connection's state is looked at, beside the events that tell of it.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
+
+/// How old a queue is before a message in it is as safe as its confirmation says. RabbitMQ (seen on 3.10.8) enters a new
+/// quorum queue into a table (`names.dets`) whose writes are held back for up to 3 s, and saved up to 1 s after that. A
+/// node that is killed before never finds the queue's log again, whatever it has confirmed. So until then a confirmed
+/// publish is not told, and the old copy not acked: one that is killed meanwhile delivers that one again.
+pub const RIPE_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -57,25 +63,50 @@ pub(crate) struct Session {
     watchers: [AbortHandle; 2],
 }
 
-/// The delay queues that are known to be at the broker.
+/// The delay queues that are known to be at the broker, and since when.
 #[derive(Debug)]
-pub(crate) struct KnownDelays(watch::Sender<BTreeSet<Step>>);
+pub(crate) struct KnownDelays {
+    steps: watch::Sender<BTreeMap<Step, Instant>>,
+    since: Instant,
+}
 
 impl KnownDelays {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(BTreeSet::new()))
+        Self { steps: watch::Sender::new(BTreeMap::new()), since: Instant::now() }
     }
 
     pub(crate) fn add(&self, step: Step) {
-        self.0.send_if_modified(|known| known.insert(step));
+        self.steps.send_if_modified(|known| {
+            let is_new = !known.contains_key(&step);
+            known.entry(step).or_insert_with(Instant::now);
+            is_new
+        });
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeSet<Step>> {
-        self.0.subscribe()
+    /// It was gone and is made anew, so it is young again.
+    fn renew(&self, step: Step) {
+        self.steps.send_if_modified(|known| {
+            known.insert(step, Instant::now());
+            false
+        });
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<Step, Instant>> {
+        self.steps.subscribe()
     }
 
     fn contains(&self, step: Step) -> bool {
-        self.0.borrow().contains(&step)
+        self.steps.borrow().contains_key(&step)
+    }
+
+    /// From when on a confirmation from that target can be relied on. Whoever publishes to a work queue knows that it is
+    /// old enough by the tasks that came from it; the others may have been made as late as when we first heard of them.
+    fn ripe_at(&self, target: &Target) -> Option<Instant> {
+        match target {
+            Target::Queue(_) => None,
+            Target::Delay(step) => self.steps.borrow().get(step).map(|since| *since + RIPE_AFTER),
+            Target::Dead(_) => Some(self.since + RIPE_AFTER),
+        }
     }
 }
 
@@ -161,8 +192,21 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes to a target; declares a delay queue or dead letters that are missing.
+    /// Publishes to a target; declares a delay queue or dead letters that are missing. Ends when the message is safe.
     pub(crate) async fn publish(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
+        self.publish_confirmed(target, message).await?;
+        let Some(ripe_at) = self.known.ripe_at(target).filter(|at| *at > Instant::now()) else { return Ok(()) };
+        let mut lost = self.lost();
+        tokio::select! {
+            biased;
+            _ = lost.wait_for(Option::is_some) => {
+                Err(PublishError::Unknown("the session was lost while the queue was new".into()))
+            }
+            () = tokio::time::sleep_until(ripe_at) => Ok(()),
+        }
+    }
+
+    async fn publish_confirmed(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
         let deadline = Instant::now() + self.config.publish_timeout;
         let topology = &self.config.topology;
         match target {
@@ -229,6 +273,7 @@ impl Session {
 
     fn forget_delay(&self, step: Step) {
         self.delays.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
+        self.known.renew(step);
     }
 
     async fn announce(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
@@ -306,14 +351,12 @@ fn watch_connection(
         loop {
             tokio::select! {
                 event = events.next(), if listening => match event {
-                    Some(Event::ConnectionBlocked(words)) => {
-                        tracing::warn!(words, "the broker takes no publishes for now");
+                    Some(Event::ConnectionBlocked(_)) => {
                         blocked.send_replace(true);
-                    }
+                    },
                     Some(Event::ConnectionUnblocked) => {
-                        tracing::info!("the broker takes publishes again");
                         blocked.send_replace(false);
-                    }
+                    },
                     Some(Event::Error(error)) => {
                         // A channel's error comes here too, and is none of the connection's.
                         if let Fault::Lost { reason, .. } = Fault::from(&error) {

@@ -29,10 +29,6 @@ use tokio::{
 
 /// A session, or an opening, that lasted this long was a good one: the next failure starts with the shortest pause.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
-/// How long a broker that was away is left alone. On RabbitMQ 3.10.8 a quorum queue that got a command within a second of
-/// its start was seen without a leader for a minute. Whether this pause prevents that is open: with it, leaders were
-/// elected in the one run that looked, but the test of `kill -9` still fails at `basic.consume`.
-const SETTLE_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest pause between two tries at one source.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an opening may take to send its acks and close its channel before it is ended without.
@@ -165,7 +161,6 @@ impl Supervisor {
             let _ = stop.wait_for(|stop| *stop).await;
         });
         let mut told_down: Option<String> = None;
-        let mut was_away = false;
         loop {
             let connected = tokio::select! {
                 biased;
@@ -175,13 +170,6 @@ impl Supervisor {
             let lost = match connected {
                 Ok(session) => {
                     told_down = None;
-                    if std::mem::take(&mut was_away) {
-                        tokio::select! {
-                            biased;
-                            () = &mut stopping => return,
-                            () = sleep(SETTLE_PAUSE) => {}
-                        }
-                    }
                     let since = Instant::now();
                     let next = self.hold(Arc::new(session), stopping.as_mut()).await;
                     if since.elapsed() >= GOOD_AFTER {
@@ -192,15 +180,11 @@ impl Supervisor {
                         Next::Reconnect(lost) => lost,
                     }
                 }
-                Err(error) => {
-                    was_away = true;
-                    Lost { reason: "connect", detail: error.to_string() }
-                }
+                Err(error) => Lost { reason: "connect", detail: error.to_string() },
             };
             let pause = self.backoff.next();
             // One line per state, not per try.
             if told_down.as_ref() != Some(&lost.detail) {
-                tracing::warn!(reason = lost.reason, detail = lost.detail, "no session with the broker");
                 let event = BrokerEvent::Disconnected { reason: lost.reason, detail: lost.detail.clone() };
                 told_down = Some(lost.detail);
                 tokio::select! {
@@ -302,7 +286,7 @@ impl Supervisor {
                     self.tell(BrokerEvent::Blocked(now)).await;
                 }
                 Ok(()) = known.changed() => {
-                    let now = known.borrow_and_update().clone();
+                    let now: Vec<Step> = known.borrow_and_update().keys().copied().collect();
                     for step in now {
                         if self.told_delays.insert(step) {
                             self.tell(BrokerEvent::DelayExists(step)).await;

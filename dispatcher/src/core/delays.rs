@@ -2,7 +2,10 @@
 //! on. The broker only keeps them; it needs no timer, no TTL and no plugin.
 
 use super::{
-    Action, CopyKey, Core, Mover, Phase, PublishId, Timer, recall::LastAcks, settle::publish_again_after, ticket::Move,
+    Action, CopyKey, Core, Mover, Phase, PublishId, Timer,
+    recall::LastAcks,
+    settle::{publish_again_after, step_after_failures},
+    ticket::Move,
     timers::TimerId,
 };
 use crate::{
@@ -234,6 +237,11 @@ impl Core {
             Err(_) if orphaned => drop(self.forget_head(id)),
             Err(error) if lost_queue => self.bury_head(id, BuryReason::Unroutable, error.to_string()),
             Err(_) => {
+                if let HeadState::Moving(Move { target: Target::Delay(step), .. }) = &mut self.delays.heads[id].state {
+                    *step = step_after_failures(*step, failures);
+                    let step = *step;
+                    self.know_delay(step);
+                }
                 let at = self.now.mono + publish_again_after(failures);
                 self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Head(id))));
             }

@@ -382,7 +382,8 @@ impl Core {
     }
 
     fn sweep_every(&self) -> Duration {
-        (self.config.consumer_timeout / 16).max(Duration::from_millis(100))
+        let shortest = (0..self.config.lanes.len()).map(|lane| self.config.wait_limit(lane)).min();
+        (shortest.unwrap_or_default() / 2).max(Duration::from_millis(100))
     }
 
     fn on_reconfigure(&mut self, config: CoreConfig) {

@@ -154,15 +154,15 @@ impl Core {
         }
     }
 
-    /// Tasks that have waited here for a quarter of the consumer timeout go off into the delay grid, lest the broker
-    /// take all deliveries of the channel back.
+    /// Tasks that have waited for so long that their attempt might end after the broker's patience go off into the delay
+    /// grid, lest the broker take all deliveries of the channel back.
     pub(super) fn put_off_overdue(&mut self) {
-        let limit = self.config.consumer_timeout / 4;
         let now = self.now.mono;
         let overdue: Vec<TicketId> = self
             .tickets
             .iter()
             .filter(|(_, ticket)| {
+                let limit = self.config.wait_limit(ticket.lane);
                 matches!(ticket.state, State::Waiting { .. }) && now.saturating_sub(ticket.delivered_at) > limit
             })
             .map(|(id, _)| id)

@@ -234,6 +234,11 @@ impl Core {
             Ok(()) => self.finish(id, settles_as),
             Err(_) if orphaned => self.park(id, Resume::Move(again)),
             Err(_) => {
+                if let (Target::Delay(step), State::Moving(next)) = (again.target, &mut self.tickets[id].state) {
+                    let step = step_after_failures(step, failures);
+                    next.target = Target::Delay(step);
+                    self.know_delay(step);
+                }
                 let at = self.now.mono + publish_again_after(failures);
                 self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Ticket(id))));
             }
@@ -251,6 +256,16 @@ impl Core {
         let duration = self.now.mono.saturating_sub(since);
         self.emit(Event::Published { purpose, result, duration });
     }
+}
+
+/// One delay queue that is broken must not hold tasks for ever: after two failures each further one goes to the next
+/// shorter length, and comes round again with the rest. From the shortest it goes to the next longer one.
+pub(super) fn step_after_failures(step: Step, failures: u32) -> Step {
+    if failures < 2 {
+        return step;
+    }
+    let millisecond = Duration::from_millis(1);
+    Step::floor(step.length() - millisecond).unwrap_or_else(|| Step::ceil(step.length() + millisecond))
 }
 
 /// How long a publish rests after so many failures: 100 ms, doubling, at most 5 s.

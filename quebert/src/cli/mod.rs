@@ -83,8 +83,9 @@ enum Failure {
     Partly,
     #[error("{0}")]
     Usage(String),
+    // No `source`: the problems are the text already.
     #[error("config:\n{0}")]
-    Config(#[from] Problems),
+    Config(Problems),
     #[error("config")]
     Compose(#[from] ComposeError),
     #[error("no broker could be reached")]
@@ -113,6 +114,12 @@ impl Failure {
 
     fn other(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Other { what, source: source.into() }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Config(problems)
     }
 }
 

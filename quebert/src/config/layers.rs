@@ -132,6 +132,7 @@ impl Layers {
             match serde_path_to_error::deserialize::<_, ConfigFile>(self.table.clone()) {
                 Ok(file) => return (file, self.origins, self.problems),
                 Err(e) => {
+                    assert!(self.table != defaults, "the embedded defaults are a config, as a test holds: {e}");
                     let path = fault_path(&e);
                     let origin = self.origins.of(&path);
                     let retyped = matches!(origin, Origin::Env(_) | Origin::Flag(_)) && retype(&mut self.table, &path);

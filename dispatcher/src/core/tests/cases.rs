@@ -187,6 +187,25 @@ fn a_refused_publish_is_tried_again_with_growing_rests_and_the_delivery_is_kept(
 }
 
 #[test]
+fn a_broken_delay_queue_is_gone_round() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    world.answer(500, &[]);
+    let mut tried = Vec::new();
+    for _ in 0..8 {
+        let (id, target, _) = world.publishing.pop_front().unwrap();
+        let Target::Delay(step) = target else { panic!("{target:?}") };
+        tried.push(step.millis());
+        world.feed(Input::Published { id, result: Err(PublishError::Unknown("no answer".into())) });
+        world.advance(5 * SECOND);
+    }
+    assert_eq!(tried, [2000, 2000, 1750, 1500, 1250, 1000, 1250, 1000]);
+    world.confirm();
+    settles(&world, &[Settlement::Retried]);
+}
+
+#[test]
 fn a_due_task_whose_queue_is_gone_is_buried_with_that_reason() {
     let mut world = one_lane();
     world.produce("q.a", task("t"));
