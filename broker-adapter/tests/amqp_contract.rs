@@ -1,5 +1,7 @@
 //! The broker port's contract, on a real RabbitMQ.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 use quebert_broker_adapter::{
     amqp::{LaneTopology, QueueType, RabbitBroker, RabbitConfig, Topology},
     testing::PrivateRabbit,

@@ -1,5 +1,7 @@
 //! Faults of a real RabbitMQ: the adapter recovers by itself, loses nothing, and hurts nobody while it tries.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 use quebert_broker_adapter::{
     amqp::{LaneTopology, RIPE_AFTER, RabbitBroker, RabbitConfig, Topology},
     testing::{PrivateRabbit, rabbit::free_port},
@@ -393,7 +395,7 @@ async fn a_broker_that_hangs_up_or_never_speaks_is_not_stormed() {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 // Every other one is left to wait for an answer.
-                if attempts.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+                if attempts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                     silent.push(socket);
                 }
             }

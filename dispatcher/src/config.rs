@@ -91,6 +91,9 @@ pub struct CoreConfig {
     pub hold_max: Duration,
     /// The broker's limit of how long a delivery may stay unsettled.
     pub consumer_timeout: Duration,
+    /// Most deliveries in a row of a task whose attempts never end, as of one that kills dispatchers, where the broker
+    /// does not count them itself (classic queues); `None` does not count.
+    pub redeliveries_max: Option<u32>,
     /// Window of each delay queue.
     pub delay_window: u16,
     /// Whether expired tasks are buried (`true`) or just counted.
@@ -126,6 +129,7 @@ impl CoreConfig {
         self.schedule = new.schedule;
         self.destinations = new.destinations;
         self.limits = new.limits;
+        self.redeliveries_max = new.redeliveries_max;
         self.bury_expired = new.bury_expired;
         self.bury_unknown_fields = new.bury_unknown_fields;
         self.hook_error = new.hook_error;

@@ -275,19 +275,22 @@ pub enum Purpose {
     Retry,
     /// From the delay grid back to its work queue.
     Due,
+    /// Back to its own work queue, with its deliveries counted.
+    Recount,
     /// To the dead letters.
     DeadLetter,
 }
 
 impl Purpose {
     /// Every purpose, for metrics that start at zero.
-    pub const ALL: [Self; 3] = [Self::Retry, Self::Due, Self::DeadLetter];
+    pub const ALL: [Self; 4] = [Self::Retry, Self::Due, Self::Recount, Self::DeadLetter];
 
     /// The label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Retry => "retry",
             Self::Due => "due",
+            Self::Recount => "recount",
             Self::DeadLetter => "dead_letter",
         }
     }

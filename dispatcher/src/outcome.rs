@@ -65,6 +65,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether it means that nothing was heard for as long as was waited.
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::Timeout | Self::ConnectTimeout)
+    }
+
     /// The label: lower case, words joined by `_`.
     pub const fn label(self) -> &'static str {
         match self {

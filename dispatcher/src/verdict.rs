@@ -109,6 +109,8 @@ pub enum BuryReason {
     Undecodable,
     /// Its address, scheme or size is not allowed.
     NotAllowed,
+    /// Delivered again and again without an attempt that ended: it may be what kills dispatchers.
+    MaxDeliveries,
     /// Due, but its queue is gone.
     Unroutable,
     /// A hook said so.
@@ -117,12 +119,13 @@ pub enum BuryReason {
 
 impl BuryReason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::MaxAttempts,
         Self::Permanent,
         Self::Expired,
         Self::Undecodable,
         Self::NotAllowed,
+        Self::MaxDeliveries,
         Self::Unroutable,
         Self::Hook,
     ];
@@ -135,6 +138,7 @@ impl BuryReason {
             Self::Expired => "expired",
             Self::Undecodable => "undecodable",
             Self::NotAllowed => "not_allowed",
+            Self::MaxDeliveries => "max_deliveries",
             Self::Unroutable => "unroutable",
             Self::Hook => "hook",
         }
@@ -199,11 +203,9 @@ fn judge_answer(response: &Response, rules: &StatusRules, now: Timestamp) -> Ver
     if says_never(status, headers) {
         return bury("the executor said never".to_owned());
     }
-    if status == StatusCode::GONE {
-        return bury("status 410 (gone)".to_owned());
-    }
     if rules.is_permanent(status) {
-        return bury(format!("status {}", status.as_u16()));
+        let gone = if status == StatusCode::GONE { " (gone)" } else { "" };
+        return bury(format!("status {}{gone}", status.as_u16()));
     }
     let after = quebert_retry_after(headers)
         .map(RetryAfter::Exactly)

@@ -176,9 +176,9 @@ impl Book {
                 State::Acked => {
                     // `up_to` names a delivery that is open at the broker, as AMQP 1.8.3.13 wants it.
                     if in_prefix {
-                        flush.up_to = Some(seq)
+                        flush.up_to = Some(seq);
                     } else {
-                        flush.single.push(seq)
+                        flush.single.push(seq);
                     }
                     *state = State::Sent;
                 }

@@ -112,7 +112,8 @@ impl RabbitAdmin {
         Ok(self.0.apply().await?)
     }
 
-    /// Looks whether the topology is there, and changes nothing.
+    /// Looks whether the topology is there and, of what is ours to declare, whether it has our arguments. Makes nothing
+    /// that is missing, unless somebody deletes a queue at the very moment of the look.
     ///
     /// # Errors
     /// As for [`apply`](Self::apply).
@@ -134,7 +135,8 @@ impl RabbitAdmin {
     }
 
     /// Copies of up to `limit` messages from the front of a queue, up to 64 MiB of bodies. They stay in the queue, and
-    /// count as delivered once more.
+    /// count as delivered once more. A classic queue keeps their order; a quorum queue puts them behind those that were
+    /// looked at before, so that looking at all keeps the order and looking at a part of it turns it round.
     ///
     /// # Errors
     /// When there is no such queue, or the connection is lost.
@@ -169,9 +171,12 @@ impl RabbitAdmin {
         let channel = within(self.limit(), "channel.open", self.0.consuming().create_channel()).await?;
         within(self.limit(), "basic.qos", channel.basic_qos(0, BasicQosOptions { global: false })).await?;
         let swept = self.sweep_on(&channel, queue, limit, &mut decide).await;
-        // What was kept goes back to the queue, near to where it was, with the end of the channel.
-        let _ = within(self.limit(), "channel.close", channel.close(200, "swept".into())).await;
-        swept
+        // What was kept goes back to the queue, near to where it was, with the end of the channel. Its answer is also the
+        // only word that the acks before it arrived.
+        let closed = within(self.limit(), "channel.close", channel.close(200, "swept".into())).await;
+        let swept = swept?;
+        closed?;
+        Ok(swept)
     }
 
     /// Closes the session.

@@ -61,15 +61,24 @@ pub(crate) async fn apply(requests: &mut Requests<'_>, topology: &Topology) -> R
     Ok(reports)
 }
 
-/// Looks whether everything is there, and changes nothing.
+/// Looks whether everything is there. What is there and ours to declare is declared once more, which changes nothing and
+/// is the only way to be told of other arguments.
 ///
 /// # Errors
 /// When the connection is lost on the way.
 pub(crate) async fn check(requests: &mut Requests<'_>, topology: &Topology) -> Result<Vec<Report>, Fault> {
     let mut reports = Vec::new();
-    let kept = topology.kept().into_iter().map(Object::Queue);
-    for object in kept.chain(topology.work()).chain([Object::Queue(topology.announcements())]) {
-        reports.push(look(requests, &object).await?);
+    let kept = topology.kept().into_iter().chain([topology.announcements()]).map(|queue| (Object::Queue(queue), true));
+    for (object, ours) in kept.chain(topology.work().into_iter().map(|object| (object, topology.declare))) {
+        let mut report = look(requests, &object).await?;
+        if ours && report.state == State::Ready {
+            // A user who may not declare gets no further than that it is there.
+            let declared = declare(requests, &object).await?;
+            if matches!(declared.state, State::Differs(_)) {
+                report = declared;
+            }
+        }
+        reports.push(report);
     }
     Ok(reports)
 }

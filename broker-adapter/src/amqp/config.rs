@@ -3,6 +3,7 @@
 //! Reads no files: whoever builds the config hands certificates over as bytes.
 
 use super::{Topology, address::Address};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::{fmt, time::Duration};
 
 /// How to reach RabbitMQ, and what it should look like there. Checked by [`RabbitBroker::new`](super::RabbitBroker::new).
@@ -64,9 +65,34 @@ impl Default for RabbitConfig {
 #[derive(Clone, Default)]
 pub struct Tls {
     /// PEM of the authorities that may have signed the broker's certificate, beside those the system trusts.
+    /// At least one, if given.
     pub ca_pem: Option<String>,
     /// Who we are, for brokers that ask.
     pub identity: Option<Identity>,
+}
+
+impl Tls {
+    /// lapin ignores what it can't read, and then blames the broker's certificate.
+    fn check(&self) -> Result<(), ConfigError> {
+        let certificates = |field: &str, pem: &[u8]| {
+            let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+            match all {
+                Ok(all) if !all.is_empty() => Ok(()),
+                Ok(_) => Err(ConfigError::new(field, "holds no PEM certificate")),
+                // Without the words of the error, which could quote the file.
+                Err(_) => Err(ConfigError::new(field, "is not valid PEM")),
+            }
+        };
+        if let Some(pem) = &self.ca_pem {
+            certificates("tls.ca_pem", pem.as_bytes())?;
+        }
+        if let Some(Identity::Pem { certificate, key }) = &self.identity {
+            certificates("tls.identity.certificate", certificate)?;
+            PrivateKeyDer::from_pem_slice(key)
+                .map_err(|_| ConfigError::new("tls.identity.key", "holds no PEM key, or an encrypted one"))?;
+        }
+        Ok(())
+    }
 }
 
 /// A client certificate with its key.
@@ -151,6 +177,7 @@ impl RabbitConfig {
         if self.event_buffer == 0 {
             return bad("event_buffer", "must be at least 1");
         }
+        self.tls.check()?;
         self.topology.check()?;
         Ok(addresses)
     }

@@ -29,6 +29,8 @@ use tokio::{
 
 /// A session, or an opening, that lasted this long was a good one: the next failure starts with the shortest pause.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
+/// Openings that have ended and were not looked at yet; more of them wait with their news.
+const ENDED_MAX: usize = 256;
 /// The longest pause between two tries at one source.
 const SOURCE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an opening may take to send its acks and close its channel before it is ended without.
@@ -319,18 +321,21 @@ struct Open {
     session: Arc<Session>,
     events: mpsc::Sender<BrokerEvent>,
     active: BTreeMap<Source, Active>,
+    /// The one that is being closed: its acks are still to be sent, even if a stop comes meanwhile.
+    closing: Option<JoinHandle<Ended>>,
     failing: BTreeMap<Source, Failing>,
-    /// Openings that ended by themselves. Not bounded, since each opening sends once and there is one per source.
-    ended: mpsc::UnboundedReceiver<(Source, Opening)>,
-    ending: mpsc::UnboundedSender<(Source, Opening)>,
+    /// Openings that ended by themselves.
+    ended: mpsc::Receiver<(Source, Opening)>,
+    ending: mpsc::Sender<(Source, Opening)>,
     follower: JoinHandle<()>,
 }
 
 impl Open {
     fn new(shared: Arc<Shared>, session: Arc<Session>, events: mpsc::Sender<BrokerEvent>) -> Self {
-        let (ending, ended) = mpsc::unbounded_channel();
+        let (ending, ended) = mpsc::channel(ENDED_MAX);
         let follower = tokio::spawn(delays::follow(session.clone()));
-        Self { shared, session, events, active: BTreeMap::new(), failing: BTreeMap::new(), ended, ending, follower }
+        let (active, failing) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, session, events, active, closing: None, failing, ended, ending, follower }
     }
 
     /// Opens, pauses and closes until what is open is what is wanted. Says when to look again.
@@ -386,7 +391,7 @@ impl Open {
         let task = tokio::spawn(async move {
             let ended = opener.run().await;
             // Nobody listens once the session is being left.
-            let _ = ending.send((name, opening));
+            let _ = ending.send((name, opening)).await;
             ended
         });
         self.active.insert(source, Active { opening, want, since: Instant::now(), phase: phase_sender, task });
@@ -425,10 +430,13 @@ impl Open {
     }
 
     /// Closes an opening that is not wanted as it is: acks first, then the channel.
-    async fn close(&self, source: Source, active: Active) {
+    async fn close(&mut self, source: Source, active: Active) {
         active.phase.send_replace(Phase::Close);
         let (opening, want) = (active.opening, active.want);
-        if let Some(ended) = finished(active).await {
+        // Kept here and not in this future, which a stop drops.
+        let ended = finished(self.closing.insert(active.task)).await;
+        self.closing = None;
+        if let Some(ended) = ended {
             self.tell_closed(&ended, want).await;
         } else {
             // Ended by force. Whether `Opened` was told is not known, and `Closed` of an unknown opening does no harm.
@@ -440,11 +448,13 @@ impl Open {
     /// Closes everything, at the same time.
     async fn close_all(&mut self) {
         self.follower.abort();
-        let active = std::mem::take(&mut self.active);
-        for active in active.values() {
+        for active in self.active.values() {
             active.phase.send_replace(Phase::Close);
         }
-        futures_util::future::join_all(active.into_values().map(finished)).await;
+        let tasks = self.active.values_mut().map(|active| &mut active.task).chain(&mut self.closing);
+        futures_util::future::join_all(tasks.map(finished)).await;
+        self.active.clear();
+        self.closing = None;
     }
 
     /// The session is lost: ends everything and tells of it.
@@ -454,10 +464,9 @@ impl Open {
         for active in active.values() {
             active.phase.send_replace(Phase::Abandon);
         }
-        for active in active.into_values() {
-            let want = active.want;
-            if let Some(ended) = finished(active).await {
-                self.tell_closed(&ended, want).await;
+        for mut active in active.into_values() {
+            if let Some(ended) = finished(&mut active.task).await {
+                self.tell_closed(&ended, active.want).await;
             }
         }
         if *self.session.blocked().borrow() {
@@ -480,20 +489,18 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.follower.abort();
-        for active in self.active.values() {
-            active.task.abort();
+        for task in self.active.values().map(|active| &active.task).chain(&self.closing) {
+            task.abort();
         }
     }
 }
 
 /// Waits for an opening that was told to end; ends it by force when it takes too long.
-async fn finished(active: Active) -> Option<Ended> {
-    let abort = active.task.abort_handle();
-    let mut task = active.task;
-    match timeout(CLOSE_LIMIT, &mut task).await {
+async fn finished(task: &mut JoinHandle<Ended>) -> Option<Ended> {
+    match timeout(CLOSE_LIMIT, &mut *task).await {
         Ok(ended) => ended.ok(),
         Err(_) => {
-            abort.abort();
+            task.abort();
             task.await.ok()
         }
     }

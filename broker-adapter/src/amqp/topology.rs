@@ -343,8 +343,8 @@ mod tests {
         }
     }
 
-    fn queue_of(topology: &Topology, lane: LaneTopology) -> Queue {
-        match topology.lane(&lane).remove(0) {
+    fn queue_of(topology: &Topology, lane: &LaneTopology) -> Queue {
+        match topology.lane(lane).remove(0) {
             Object::Queue(queue) => queue,
             other => panic!("the queue comes first, not {other}"),
         }
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_quorum_work_queue_dead_letters_at_least_once_and_has_a_limit() {
-        let queue = queue_of(&Topology::default(), LaneTopology::of("work"));
+        let queue = queue_of(&Topology::default(), &LaneTopology::of("work"));
         assert_eq!(text(&queue, "x-dead-letter-routing-key").as_deref(), Some("work.dead"));
         assert_eq!(text(&queue, "x-dead-letter-strategy").as_deref(), Some("at-least-once"));
         assert_eq!(text(&queue, "x-overflow").as_deref(), Some("reject-publish"));
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_classic_queue_has_no_quorum_arguments() {
         let lane = LaneTopology { queue_type: Some(QueueType::Classic), ..LaneTopology::of("work") };
-        let queue = queue_of(&Topology::default(), lane);
+        let queue = queue_of(&Topology::default(), &lane);
         assert_eq!(text(&queue, "x-dead-letter-strategy"), None);
         assert_eq!(queue.arguments.get("x-delivery-limit"), None);
     }

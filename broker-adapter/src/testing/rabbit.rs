@@ -142,7 +142,11 @@ impl PrivateRabbit {
         let pid = self.pid();
         self.ctl(&["stop", &pid_file.to_string_lossy()]).await?;
         if let Some(pid) = pid {
-            blocking(move || Ok(wait_gone(pid))).await?;
+            blocking(move || {
+                wait_gone(pid);
+                Ok(())
+            })
+            .await?;
         }
         let _ = fs::remove_file(pid_file);
         Ok(())

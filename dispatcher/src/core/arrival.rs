@@ -5,13 +5,16 @@ use super::{
     ticket::{Facts, Resume, State, Ticket},
 };
 use crate::{
-    event::{Event, ExpiryStage, Settlement},
-    ports::broker::{Delivery, Opening},
+    event::{Event, ExpiryStage, Purpose, Settlement},
+    ports::broker::{Delivery, Opening, Tag, Target},
     verdict::BuryReason,
 };
-use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode};
+use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode, limits::MESSAGE_HEAD_BYTES_MAX};
 use rand::Rng;
 use std::time::Duration;
+
+/// RabbitMQ sets this on what a quorum queue delivers again.
+const COUNTED_BY_BROKER: &str = "x-delivery-count";
 
 /// How long an orphan is kept for the redelivery that claims it.
 const ORPHAN_KEPT: Duration = Duration::from_secs(15 * 60);
@@ -25,7 +28,14 @@ impl Core {
             self.actions.push_back(Action::GiveBack(delivery.tag));
             return self.count_settlement(lane, Settlement::Requeued, None, 0, None);
         }
-        match self.read(&delivery.message) {
+        let head_bytes = delivery.message.head_bytes();
+        let read = match head_bytes {
+            0..=MESSAGE_HEAD_BYTES_MAX => self.read(&delivery.message),
+            _ => Err(DecodeError::NotAllowed(format!(
+                "the message's headers take {head_bytes} bytes, at most {MESSAGE_HEAD_BYTES_MAX} are allowed"
+            ))),
+        };
+        match read {
             Ok(decoded) => self.on_task(lane, delivery, decoded),
             Err(error) => {
                 let reason = match error {
@@ -46,10 +56,13 @@ impl Core {
             && let Some(key) = &key
         {
             if let Some(orphan) = self.orphans.remove(key) {
-                return self.adopt(orphan, delivery);
+                return self.adopt(orphan, delivery.tag);
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                let window = self.config.lanes[lane].window;
+                self.lanes.of_mut(lane).last_acks.push(key.clone(), window);
                 let id = Some(task.id.clone());
                 return self.count_settlement(lane, Settlement::Duplicate, id, book.attempts, None);
             }
@@ -66,7 +79,28 @@ impl Core {
                 return self.bury(id, BuryReason::Undecodable, detail);
             }
         }
-        self.place(id, Box::new(task), ExpiryStage::Received);
+        if !self.recount_if_redelivered(id) {
+            self.place(id, Box::new(task), ExpiryStage::Received);
+        }
+    }
+
+    /// A task that kills every dispatcher it meets must not do so for ever. Quorum queues count deliveries and bury it
+    /// themselves; for others a redelivery is moved to the end of its queue with its count, before anything is sent.
+    fn recount_if_redelivered(&mut self, id: TicketId) -> bool {
+        let Some(max) = self.config.redeliveries_max else { return false };
+        let ticket = &mut self.tickets[id];
+        if !ticket.redelivered || ticket.message.headers.contains_key(COUNTED_BY_BROKER) {
+            return false;
+        }
+        ticket.book.redeliveries = ticket.book.redeliveries.saturating_add(1);
+        if ticket.book.redeliveries > max {
+            let detail = format!("delivered again {max} times without an attempt that ended");
+            self.bury(id, BuryReason::MaxDeliveries, detail);
+        } else {
+            let target = Target::Queue(self.config.lanes[ticket.lane].queue.clone());
+            self.begin_move(id, target, Purpose::Recount, Settlement::Retried, &[]);
+        }
+        true
     }
 
     fn facts_of(&mut self, lane: usize, task: &Task, book: &Bookkeeping) -> Facts {
@@ -143,6 +177,12 @@ impl Core {
         }
     }
 
+    /// Whether its moment has not come.
+    pub(super) fn is_early(&self, id: TicketId) -> bool {
+        let ticket = &self.tickets[id];
+        ticket.facts().due_at(&ticket.book).is_some_and(|due| due > self.now.wall)
+    }
+
     pub(super) fn on_due(&mut self, id: TicketId) {
         let Some(ticket) = self.tickets.get_mut(id) else { return };
         if !matches!(ticket.state, State::Held { .. }) {
@@ -155,9 +195,9 @@ impl Core {
     }
 
     /// A redelivery of a task for which something was still under way: from now on it is settled by the new tag.
-    fn adopt(&mut self, id: TicketId, delivery: Delivery) {
+    fn adopt(&mut self, id: TicketId, tag: Tag) {
         let ticket = &mut self.tickets[id];
-        ticket.tag = Some(delivery.tag);
+        ticket.tag = Some(tag);
         ticket.redelivered = true;
         ticket.delivered_at = self.now.mono;
         let state = self.lanes.of_mut(ticket.lane);

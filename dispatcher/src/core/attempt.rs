@@ -1,7 +1,7 @@
 //! An attempt: from its slot to what its outcome means.
 
 use super::{
-    Action, Core, TicketId,
+    Action, Core, Phase, TicketId,
     ticket::{Resume, Slot, State, Ticket},
 };
 use crate::{
@@ -61,10 +61,12 @@ impl Core {
         let State::Preparing { slot } = ticket.state else { return };
         let (lane, dest) = (ticket.lane, ticket.dest());
         if ticket.tag.is_none() {
-            // Its delivery was lost meanwhile, and nothing was sent: whoever gets the redelivery starts afresh.
+            // Its delivery was lost meanwhile, and nothing was sent: whoever gets the redelivery starts afresh, unless
+            // attempts before this one stand only here.
+            let unsaved = ticket.unsaved;
             self.set_state(id, State::Reviewing);
             self.vacate(dest, lane, slot);
-            return self.forget(id);
+            return if unsaved { self.park(id, Resume::Place) } else { self.forget(id) };
         }
         let before = match (before, self.config.hook_error) {
             (Ok(before), _) => before,
@@ -80,13 +82,19 @@ impl Core {
             }
             Err(error) => Before::Bury(format!("a mediator made the URL unusable: {error}")),
         };
-        if before == Before::Send && !over && self.destinations.of(dest).name == attempt.task.destination {
+        let (running, early) = (self.phase == Phase::Running, self.is_early(id));
+        let as_granted = self.destinations.of(dest).name == attempt.task.destination;
+        if before == Before::Send && as_granted && running && !over && !early {
             return self.send(id, attempt, slot);
         }
         self.set_state(id, State::Reviewing);
         self.vacate(dest, lane, slot);
         match before {
             Before::Send if self.expire_if_over(id, ExpiryStage::BeforeDispatch) => {}
+            // The drain began meanwhile: nothing new starts.
+            Before::Send if !running => self.put_back(id),
+            // The wall clock went back meanwhile.
+            Before::Send if early => self.place_again(id),
             // A mediator sends it elsewhere: it waits for that destination, and is not asked about again.
             Before::Send => self.enqueue(id, Box::new(attempt.task), true),
             Before::Drop => self.settle(id, Verdict::Drop),
@@ -117,6 +125,7 @@ impl Core {
         let (lane, dest) = (ticket.lane, ticket.dest());
         ticket.book.attempts = attempt.number;
         ticket.book.put_offs = 0;
+        ticket.book.redeliveries = 0;
         ticket.book.previous_status = outcome.status().map(|status| status.as_u16());
         ticket.unsaved = true;
         let duration = self.now.mono.saturating_sub(started);
@@ -133,6 +142,11 @@ impl Core {
             },
             duration,
         });
+        let crowd = self.destinations.of_mut(dest);
+        match &outcome {
+            Outcome::Failed(failure) if failure.kind.is_silence() => crowd.hear_nothing(),
+            _ => crowd.hear(duration, self.now.mono, self.config.destinations.patience),
+        }
         let proposed = self.proposed(id, &outcome);
         if !matches!(proposed, Verdict::Complete) {
             self.note_history(id, &attempt, &outcome, duration);

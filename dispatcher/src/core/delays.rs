@@ -4,7 +4,7 @@
 use super::{
     Action, CopyKey, Core, Mover, Phase, PublishId, Timer,
     recall::LastAcks,
-    settle::{publish_again_after, step_after_failures},
+    settle::{publish_again_after, shed_headers, step_after_failures},
     ticket::Move,
     timers::TimerId,
 };
@@ -77,6 +77,11 @@ impl Delays {
         self.heads.values().filter(|head| head.tag.is_some()).count()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty() && self.orphans.is_empty()
+    }
+
     /// The heads of one queue in hand.
     fn of(&self, step: Step) -> Vec<HeadId> {
         self.heads.iter().filter(|(_, head)| head.step == step).map(|(id, _)| id).collect()
@@ -125,6 +130,10 @@ impl Core {
             }
             if self.recall.recognise(self.now.mono, key) {
                 self.actions.push_back(Action::Ack(delivery.tag));
+                // This ack may be lost as well.
+                if let Some(lane) = self.delays.steps.get_mut(&step) {
+                    lane.last_acks.push(key.clone(), self.config.delay_window);
+                }
                 return;
             }
         }
@@ -200,6 +209,9 @@ impl Core {
         let Some(head) = self.delays.heads.get_mut(id) else { return };
         let mut message = head.message.clone();
         message.strip_broker_headers();
+        if matches!(target, Target::Dead(_)) {
+            shed_headers(&mut message);
+        }
         head.book.copy = head.book.copy.saturating_add(1);
         head.book.write(&mut message.headers);
         for (name, value) in notes {
@@ -286,7 +298,7 @@ impl Core {
         }
         for id in self.delays.of(step) {
             let head = &mut self.delays.heads[id];
-            if !head.tag.is_some_and(|tag| tag.opening == opening) {
+            if head.tag.is_none_or(|tag| tag.opening != opening) {
                 continue;
             }
             head.tag = None;

@@ -12,6 +12,13 @@ use std::{
 /// Idle destinations are kept up to this many, so that a busy host is not looked up anew for each task.
 const IDLE_KEPT: usize = 10_000;
 
+/// Requests that a destination may have under way, in a lane that others use too, before it has answered: enough to see
+/// whether it is there, few enough to do no harm if it is not.
+const TRUST_FIRST: u32 = 2;
+
+/// In a lane that others use too, a destination that has not answered yet is given this part of the usual patience.
+pub(crate) const UNHEARD_PART: u32 = 4;
+
 new_key_type! {
     /// Names a destination within one core.
     pub(crate) struct DestId;
@@ -33,11 +40,69 @@ pub(crate) struct Dest {
     pub(crate) listed: Vec<Option<u64>>,
     /// Until then (monotonic) tasks beyond its share of a window are put off at once: others had to be, lately.
     pub(crate) crowded_until: Duration,
+    /// When (monotonic) it gave its last answer, or else when it got its first request.
+    heard_at: Duration,
+    /// How long its answers take, about; `None` before the first one, and after a request that ran into its time limit.
+    typical: Option<Duration>,
+    /// Whether its last request ran into its time limit.
+    timed_out: bool,
+    /// Requests that it may have under way in a lane that others use too: a few at first, one more with each answer.
+    trust: u32,
 }
 
 impl Dest {
-    pub(crate) fn is_free(&self) -> bool {
-        self.in_flight < self.limit
+    /// Whether one more request may begin, from a lane that grants it so many slots.
+    pub(crate) fn is_free(&self, lane: usize, slots: u32) -> bool {
+        self.in_flight < self.limit && self.in_flight_of[lane] < slots
+    }
+
+    /// Requests that it may have under way in a lane that others use too, of `share` at most.
+    pub(crate) fn slots_among_others(&self, share: u32, now: Duration, patience: Duration) -> u32 {
+        let trust = if self.is_silent(now, patience, patience / UNHEARD_PART) { TRUST_FIRST } else { self.trust };
+        trust.min(share)
+    }
+
+    /// Whether it has requests under way and no answer came for longer than `patience` and twice its usual time, or
+    /// than `unheard` if it has given none yet.
+    pub(crate) fn is_silent(&self, now: Duration, patience: Duration, unheard: Duration) -> bool {
+        let limit = self.typical.map_or(unheard, |typical| patience.max(typical * 2));
+        self.in_flight > 0 && now.saturating_sub(self.heard_at) > limit
+    }
+
+    /// Whether it has given no answer yet, or none since a request that ran into its time limit.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.typical.is_none()
+    }
+
+    /// A request begins.
+    pub(crate) fn occupy(&mut self, lane: usize, now: Duration) {
+        if self.in_flight == 0 && !self.timed_out {
+            self.heard_at = now;
+        }
+        self.in_flight += 1;
+        self.in_flight_of[lane] += 1;
+    }
+
+    /// A request is over.
+    pub(crate) fn vacate(&mut self, lane: usize) {
+        self.in_flight -= 1;
+        self.in_flight_of[lane] -= 1;
+    }
+
+    /// An answer came, or a quick failure.
+    pub(crate) fn hear(&mut self, took: Duration, now: Duration, patience: Duration) {
+        let was_silent = self.is_silent(now, patience, patience);
+        self.trust = if was_silent { TRUST_FIRST } else { self.trust }.saturating_add(1);
+        self.typical = Some(self.typical.map_or(took, |typical| (typical * 7 + took) / 8));
+        self.timed_out = false;
+        self.heard_at = now;
+    }
+
+    /// A request ran into its time limit.
+    pub(crate) fn hear_nothing(&mut self) {
+        self.trust = TRUST_FIRST;
+        self.typical = None;
+        self.timed_out = true;
     }
 
     fn is_idle(&self) -> bool {
@@ -71,6 +136,10 @@ impl Destinations {
             waiting: vec![VecDeque::new(); self.lanes],
             listed: vec![None; self.lanes],
             crowded_until: Duration::ZERO,
+            heard_at: Duration::ZERO,
+            typical: None,
+            timed_out: false,
+            trust: TRUST_FIRST,
         });
         self.by_name.insert(name.clone(), id);
         id
@@ -82,6 +151,11 @@ impl Destinations {
 
     pub(crate) fn of_mut(&mut self, id: DestId) -> &mut Dest {
         self.all.get_mut(id).expect("a destination with tasks is never forgotten")
+    }
+
+    /// Whether it is not forgotten yet.
+    pub(crate) fn knows(&self, id: DestId) -> bool {
+        self.all.contains_key(id)
     }
 
     /// Forgets it if nothing is under way or waiting and there are too many.

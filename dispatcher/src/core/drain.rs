@@ -27,7 +27,7 @@ impl Core {
         }
     }
 
-    /// A task that waits goes back to its queue; one whose last attempt stands only here goes into the grid with it.
+    /// A task that waits goes back.
     fn hand_back(&mut self, id: TicketId) {
         match &self.tickets[id].state {
             State::Waiting { .. } => drop(self.unqueue(id)),
@@ -38,6 +38,11 @@ impl Core {
             }
             _ => return,
         }
+        self.put_back(id);
+    }
+
+    /// Back to its queue; or into the grid, if its last attempt stands only here.
+    pub(super) fn put_back(&mut self, id: TicketId) {
         if self.tickets[id].unsaved {
             let shortest = Step::ceil(Duration::ZERO).length();
             self.delay(id, shortest);

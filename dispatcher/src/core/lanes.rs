@@ -2,7 +2,10 @@
 
 use super::{destinations::DestId, recall::LastAcks, ticket::Slot};
 use crate::config::{CoreConfig, Schedule};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+/// How long a lane counts as mixed after tasks of two destinations came one after the other.
+const MIXED_FOR: Duration = Duration::from_secs(60);
 
 /// The state of one lane.
 #[derive(Debug, Default)]
@@ -21,6 +24,10 @@ pub(crate) struct Lane {
     credit: i64,
     /// Shared slots in a row that went to others while this lane could send.
     passed_over: u32,
+    /// Whose task came last.
+    last_dest: Option<DestId>,
+    /// Until then (monotonic) the lane counts as mixed: tasks of several destinations came lately.
+    mixed_until: Duration,
     pub(crate) last_acks: LastAcks,
 }
 
@@ -117,6 +124,32 @@ impl Lanes {
                 self.shared_used -= 1;
             }
         }
+    }
+
+    /// A task for `dest` has come. Returns the destination before it, if it's another one: its share may be less now.
+    pub(crate) fn note_arrival(&mut self, lane: usize, dest: DestId, now: Duration) -> Option<DestId> {
+        let lane = &mut self.all[lane];
+        let before = lane.last_dest.replace(dest).filter(|before| *before != dest)?;
+        lane.mixed_until = now + MIXED_FOR;
+        Some(before)
+    }
+
+    /// Whether tasks of several destinations came lately, so that there is somebody to make room for.
+    pub(crate) fn is_mixed(&self, lane: usize, now: Duration) -> bool {
+        self.all[lane].mixed_until > now
+    }
+
+    /// Whether there is a slot that this lane could have. Without one nobody is helped by making room in its window.
+    pub(crate) fn has_room(&self, lane: usize) -> bool {
+        self.slots_used(lane) < self.ranks[lane].slots_max
+            && (self.has_own_slot(lane) || self.shared_used < self.shared)
+    }
+
+    /// `percent` of a lane's slots, at least one.
+    pub(crate) fn share_of_slots(&self, lane: usize, percent: u8) -> u32 {
+        let rank = &self.ranks[lane];
+        let slots = rank.slots_max.min(rank.slots_own.saturating_add(self.shared));
+        u32::try_from((u64::from(slots) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX).max(1)
     }
 
     /// Slots of a lane in use, own and shared.

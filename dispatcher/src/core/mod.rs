@@ -177,7 +177,7 @@ enum Phase {
 }
 
 /// What goes off.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Timer {
     /// A held task may be due.
     Due(TicketId),
@@ -276,7 +276,7 @@ impl Core {
             Input::Answered { ticket, attempt, outcome } => self.on_answered(ticket, attempt, outcome),
             Input::Reviewed { ticket, verdict } => self.on_reviewed(ticket, verdict),
             Input::Published { id: PublishId(Mover::Ticket(ticket)), result } => {
-                self.on_ticket_published(ticket, result);
+                self.on_ticket_published(ticket, &result);
             }
             Input::Published { id: PublishId(Mover::Head(head)), result } => self.on_head_published(head, result),
             Input::Drain { deadline } => self.on_drain(deadline),

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Core, Phase, TicketId, Timer,
-    destinations::DestId,
+    destinations::{DestId, UNHEARD_PART},
     ticket::{Slot, State},
 };
 use crate::event::{Event, ExpiryStage};
@@ -20,6 +20,13 @@ impl Core {
                 self.lanes.free_slot(lane, slot);
                 continue;
             }
+            if self.is_early(ticket) {
+                // The wall clock went back while it waited.
+                self.lanes.free_slot(lane, slot);
+                let (task, _) = self.unqueue(ticket);
+                self.place(ticket, task, ExpiryStage::BeforeDispatch);
+                continue;
+            }
             let (task, prepared) = self.unqueue(ticket);
             self.occupy(dest, lane);
             self.start(ticket, task, prepared, slot);
@@ -35,14 +42,29 @@ impl Core {
         let facts = ticket.facts.as_mut().expect("only a task that could be read gets this far");
         facts.dest = dest;
         let expiry = facts.expires_at;
+        if let Some(before) = self.lanes.note_arrival(lane, dest, now.mono)
+            && self.destinations.knows(before)
+        {
+            self.refresh_eligible(before);
+        }
         let share = self.share_of_window(lane);
-        let crowd = self.destinations.of(dest);
-        let beyond = crowd.waiting[lane].len() as u64 + u64::from(crowd.in_flight_of[lane]) >= share;
-        if beyond && !prepared && !crowd.is_free() && crowd.crowded_until > now.mono {
+        let slots = self.slots_of_one(dest, lane);
+        let mixed = self.lanes.is_mixed(lane, now.mono);
+        let has_room = self.lanes.has_room(lane);
+        let patience = self.patience_with(dest, mixed);
+        let crowd = self.destinations.of_mut(dest);
+        let silent = crowd.is_silent(now.mono, self.config.destinations.patience, patience);
+        let held = crowd.waiting[lane].len() as u64 + u64::from(crowd.in_flight_of[lane]);
+        let stuck = !prepared && !crowd.is_free(lane, slots);
+        // Among others, nobody waits for the silent. A destination that answers is in nobody's way while it's alone.
+        let in_the_way =
+            (silent && (mixed || held >= share)) || (mixed && held >= share && crowd.crowded_until > now.mono);
+        if stuck && in_the_way && has_room {
+            crowd.crowded_until = now.mono + 2 * self.config.destinations.patience;
             return self.put_off_for_overload(id);
         }
-        let patience = (beyond && !prepared)
-            .then(|| self.timers.set(now.mono + self.config.destinations.patience, Timer::Patience(id)));
+        let watched = if mixed { stuck } else { !prepared && held >= share };
+        let patience = watched.then(|| self.timers.set(now.mono + patience, Timer::Patience(id)));
         let expiry = expiry.map(|at| self.timers.set(now.mono + at.since(now.wall), Timer::Expiry(id)));
         self.arrivals += 1;
         let seq = self.arrivals;
@@ -76,9 +98,7 @@ impl Core {
 
     /// A request to `dest` begins.
     pub(super) fn occupy(&mut self, dest: DestId, lane: usize) {
-        let crowd = self.destinations.of_mut(dest);
-        crowd.in_flight += 1;
-        crowd.in_flight_of[lane] += 1;
+        self.destinations.of_mut(dest).occupy(lane, self.now.mono);
         self.refresh_eligible(dest);
         self.report_destination(dest);
     }
@@ -86,9 +106,7 @@ impl Core {
     /// A request to `dest` is over, and its slot is free.
     pub(super) fn vacate(&mut self, dest: DestId, lane: usize, slot: Slot) {
         self.lanes.free_slot(lane, slot);
-        let crowd = self.destinations.of_mut(dest);
-        crowd.in_flight -= 1;
-        crowd.in_flight_of[lane] -= 1;
+        self.destinations.of_mut(dest).vacate(lane);
         self.refresh_eligible(dest);
         self.report_destination(dest);
         self.destinations.release(dest);
@@ -96,9 +114,10 @@ impl Core {
 
     /// Brings up to date in which lanes `dest` may be sent to.
     pub(super) fn refresh_eligible(&mut self, dest: DestId) {
-        let crowd = self.destinations.of_mut(dest);
-        let free = crowd.is_free();
-        for lane in 0..crowd.waiting.len() {
+        for lane in 0..self.config.lanes.len() {
+            let slots = self.slots_of_one(dest, lane);
+            let crowd = self.destinations.of_mut(dest);
+            let free = crowd.is_free(lane, slots);
             let listed = crowd.listed[lane];
             let oldest = crowd.waiting[lane].front().map(|(seq, _)| *seq).filter(|_| free);
             if listed == oldest {
@@ -121,22 +140,40 @@ impl Core {
         }
     }
 
-    /// A task beyond its destination's share has waited for long: it makes room for others, unless the queue before it
-    /// has become short enough.
+    /// A task that its destination had no room for has waited for long. It makes room for others if it is beyond its
+    /// destination's share, or if the destination is silent; not if that helps nobody, since the lane has no slot free.
     pub(super) fn on_patience(&mut self, id: TicketId) {
         let Some(ticket) = self.tickets.get(id) else { return };
         let State::Waiting { seq, .. } = ticket.state else { return };
         let (lane, dest) = (ticket.lane, ticket.dest());
         let share = self.share_of_window(lane);
-        let patience = self.config.destinations.patience;
+        let now = self.now.mono;
+        let mixed = self.lanes.is_mixed(lane, now);
+        let patience = self.patience_with(dest, mixed);
         let crowd = self.destinations.of_mut(dest);
+        let silent = crowd.is_silent(now, self.config.destinations.patience, patience);
+        let within = if silent && mixed { 0 } else { share.saturating_sub(u64::from(crowd.in_flight_of[lane])) };
         let before = crowd.waiting[lane].partition_point(|(other, _)| *other < seq) as u64;
-        if before + u64::from(crowd.in_flight_of[lane]) < share {
+        if before < within || !self.lanes.has_room(lane) {
+            if before >= within || mixed {
+                let timer = self.timers.set(now + patience, Timer::Patience(id));
+                if let State::Waiting { timers, .. } = &mut self.tickets[id].state {
+                    timers[0] = Some(timer);
+                }
+            }
             return;
         }
-        crowd.crowded_until = self.now.mono + 2 * patience;
-        self.unqueue(id);
-        self.put_off_for_overload(id);
+        crowd.crowded_until = now + 2 * self.config.destinations.patience;
+        let mut going = vec![id];
+        if silent {
+            let within = usize::try_from(within).unwrap_or(usize::MAX);
+            going = crowd.waiting[lane].iter().skip(within).map(|(_, id)| *id).collect();
+            going.retain(|id| !matches!(self.tickets[*id].state, State::Waiting { prepared: true, .. }));
+        }
+        for id in going {
+            self.unqueue(id);
+            self.put_off_for_overload(id);
+        }
     }
 
     pub(super) fn on_expiry(&mut self, id: TicketId) {
@@ -171,6 +208,23 @@ impl Core {
             self.unqueue(id);
             self.put_off_for_overload(id);
         }
+    }
+
+    /// Most slots of a lane that a destination may have now.
+    fn slots_of_one(&self, dest: DestId, lane: usize) -> u32 {
+        let config = &self.config.destinations;
+        let share = self.lanes.share_of_slots(lane, config.window_share);
+        if self.lanes.is_mixed(lane, self.now.mono) {
+            self.destinations.of(dest).slots_among_others(share, self.now.mono, config.patience)
+        } else {
+            u32::MAX
+        }
+    }
+
+    /// How long a task waits for its destination before it is looked at again.
+    fn patience_with(&self, dest: DestId, mixed: bool) -> Duration {
+        let patience = self.config.destinations.patience;
+        if mixed && self.destinations.of(dest).is_unheard() { patience / UNHEARD_PART } else { patience }
     }
 
     fn share_of_window(&self, lane: usize) -> u64 {

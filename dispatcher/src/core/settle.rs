@@ -13,12 +13,14 @@ use crate::{
     ports::broker::{PublishError, Target},
     verdict::{BuryReason, Retry, RetryReason, Verdict},
 };
-use quebert_wire::{HeaderValue, bookkeeping::header};
+use quebert_wire::{HeaderValue, Message, header, limits::MESSAGE_HEAD_BYTES_MAX};
 use rand::RngExt;
 use std::time::Duration;
 
 /// A dead letter's detail is cut to this many bytes.
 const DETAIL_MAX: usize = 1024;
+/// So many names of headers that did not fit into a dead letter are kept, of at most 255 bytes each.
+const SHED_NAMES_MAX: usize = 16;
 
 impl Core {
     /// Carries a verdict out for a task whose delivery is in hand.
@@ -107,7 +109,9 @@ impl Core {
             delay,
         };
         self.emit(event);
-        if delay <= self.config.hold_max && self.phase == super::Phase::Running {
+        // What is put off for overload makes room in the window, however short the delay.
+        let short = delay <= self.config.hold_max && reason != RetryReason::Overload;
+        if short && self.phase == super::Phase::Running {
             self.place_again(id);
         } else {
             self.delay(id, delay);
@@ -175,7 +179,7 @@ impl Core {
         self.begin_move(id, target, Purpose::DeadLetter, settles_as, &notes);
     }
 
-    fn begin_move(
+    pub(super) fn begin_move(
         &mut self,
         id: TicketId,
         target: Target,
@@ -186,6 +190,9 @@ impl Core {
         let ticket = &mut self.tickets[id];
         let mut message = ticket.message.clone();
         message.strip_broker_headers();
+        if matches!(target, Target::Dead(_)) {
+            shed_headers(&mut message);
+        }
         // A message that could not be read keeps its headers as they came, reserved ones too.
         if let Some(facts) = &ticket.facts {
             ticket.book.id = Some(facts.id.as_str().to_owned());
@@ -212,7 +219,7 @@ impl Core {
         self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message });
     }
 
-    pub(super) fn on_ticket_published(&mut self, id: TicketId, result: Result<(), PublishError>) {
+    pub(super) fn on_ticket_published(&mut self, id: TicketId, result: &Result<(), PublishError>) {
         let Some(ticket) = self.tickets.get_mut(id) else { return };
         let State::Moving(next) = &mut ticket.state else { return };
         let Some(published_at) = next.published_at.take() else { return };
@@ -222,7 +229,7 @@ impl Core {
             next.failures += 1;
         }
         let (failures, again) = (next.failures, next.clone());
-        self.report_publish(purpose, &result, published_at);
+        self.report_publish(purpose, result, published_at);
         match result {
             Ok(()) if orphaned => {
                 // The old copy comes again, and is known to be done with.
@@ -267,6 +274,15 @@ pub(super) fn step_after_failures(step: Step, failures: u32) -> Step {
     }
     let millisecond = Duration::from_millis(1);
     Step::floor(step.length() - millisecond).unwrap_or_else(|| Step::ceil(step.length() + millisecond))
+}
+
+/// Makes room for the notes of a dead letter, in the rare case that its headers leave none: those that go are named.
+pub(super) fn shed_headers(message: &mut Message) {
+    let shed = message.shed_headers(MESSAGE_HEAD_BYTES_MAX);
+    if !shed.is_empty() {
+        let names = shed.into_iter().take(SHED_NAMES_MAX).map(HeaderValue::Text).collect();
+        message.headers.insert(header::DEAD_SHED.to_owned(), HeaderValue::List(names));
+    }
 }
 
 /// How long a publish rests after so many failures: 100 ms, doubling, at most 5 s.

@@ -3,6 +3,8 @@
 //! Each function is one claim and panics when it doesn't hold. Looks at nothing but the port; what a broker can do
 //! beyond it is for its own tests.
 
+#![expect(clippy::disallowed_methods, reason = "a test suite that waits in real time")]
+
 use super::{
     BoxFuture,
     broker::{Broker, BrokerEvent, Delivery, Depth, Opening, PublishError, Source, Tag, Target},

@@ -1,5 +1,10 @@
 //! The shell: waits, feeds the core, and carries its actions out through the ports. It decides nothing.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the shell waits, and measures what it waited for; commands come from signals and people, and none may be lost"
+)]
+
 mod hooks;
 mod jobs;
 #[cfg(test)]

@@ -18,11 +18,14 @@ use quebert_wire::{Limits, Message, Timestamp};
 use std::sync::Mutex;
 use tokio::sync::watch;
 
+/// The requests so far, and when they were made.
+type Seen = Arc<Mutex<Vec<(tokio::time::Instant, http::Request<bytes::Bytes>)>>>;
+
 type Answer = Box<dyn Fn(&Request, usize) -> (Duration, u16) + Send + Sync>;
 
 /// Answers by a closure, which is told how many requests came before.
 struct Scripted {
-    seen: Arc<Mutex<Vec<(tokio::time::Instant, http::Request<bytes::Bytes>)>>>,
+    seen: Seen,
     answer: Answer,
 }
 
@@ -56,7 +59,7 @@ impl Observer for Settled {
 
 struct Bench {
     broker: MemoryBroker,
-    seen: Arc<Mutex<Vec<(tokio::time::Instant, http::Request<bytes::Bytes>)>>>,
+    seen: Seen,
     settled: watch::Receiver<Vec<Settlement>>,
     handle: Handle,
     running: tokio::task::JoinHandle<Summary>,
@@ -92,6 +95,7 @@ fn core_config() -> CoreConfig {
         limits: Limits::default(),
         hold_max: Duration::from_secs(1),
         consumer_timeout: Duration::from_secs(1800),
+        redeliveries_max: None,
         delay_window: 16,
         bury_expired: false,
         bury_unknown_fields: false,
@@ -107,7 +111,7 @@ fn bench(
 ) -> Bench {
     let broker = MemoryBroker::new();
     broker.declare("q.a");
-    let seen = Arc::default();
+    let seen = Seen::default();
     let transport = Scripted { seen: Arc::clone(&seen), answer: Box::new(answer) };
     let (sender, settled) = watch::channel(Vec::new());
     let builder = Dispatcher::builder(core_config(), Arc::new(broker.clone()), Arc::new(transport))
@@ -253,7 +257,7 @@ async fn a_delayed_task_survives_a_restart_of_the_dispatcher() {
     bench.running.await.unwrap();
     assert_eq!(bench.broker.everything().len(), 1);
     let (sender, mut settled) = watch::channel(Vec::new());
-    let seen = Arc::default();
+    let seen = Seen::default();
     let transport = Scripted { seen: Arc::clone(&seen), answer: Box::new(|_, _| (Duration::ZERO, 200)) };
     let second = Dispatcher::builder(core_config(), Arc::new(bench.broker.another()), Arc::new(transport))
         .clock(Arc::new(SystemClock::starting_at(Timestamp::from_millis(1_800_000_010_000))))

@@ -21,6 +21,9 @@ pub struct Bookkeeping {
     pub put_offs: u32,
     /// How often the task has been republished, for whatever cause; tells its copies apart.
     pub copy: u32,
+    /// How often in a row the task came again without an attempt in between that ended, where the broker itself does not
+    /// count that.
+    pub redeliveries: u32,
     /// Status of the attempt before.
     pub previous_status: Option<u16>,
     /// Why the task is tried again.
@@ -56,6 +59,7 @@ impl Bookkeeping {
             enqueued_at: time(header::ENQUEUED_AT),
             put_offs: count(header::PUT_OFFS).unwrap_or(0),
             copy: count(header::COPY).unwrap_or(0),
+            redeliveries: count(header::REDELIVERIES).unwrap_or(0),
             previous_status: int(header::PREVIOUS_STATUS).and_then(|n| u16::try_from(n).ok()),
             retry_reason: text(header::RETRY_REASON),
             id: text(header::ID),
@@ -79,6 +83,7 @@ impl Bookkeeping {
         put(header::ENQUEUED_AT, time(self.enqueued_at));
         put(header::PUT_OFFS, count(self.put_offs));
         put(header::COPY, count(self.copy));
+        put(header::REDELIVERIES, count(self.redeliveries));
         put(header::PREVIOUS_STATUS, self.previous_status.map(|s| HeaderValue::Int(i64::from(s))));
         put(header::RETRY_REASON, text(&self.retry_reason));
         put(header::ID, text(&self.id));

@@ -59,6 +59,9 @@ pub const ENQUEUED_AT: &str = "quebert-enqueued-at";
 pub const PUT_OFFS: &str = "quebert-put-offs";
 /// Integer: how often the task has been republished; tells its copies apart.
 pub const COPY: &str = "quebert-copy";
+/// Integer: how often in a row the task came again without an attempt in between that ended, where the broker itself
+/// does not count that.
+pub const REDELIVERIES: &str = "quebert-redeliveries";
 /// Integer: status of the attempt before.
 pub const PREVIOUS_STATUS: &str = "quebert-previous-status";
 /// Text: why the task is tried again.
@@ -75,9 +78,11 @@ pub const DEAD_DETAIL: &str = "quebert-dead-detail";
 pub const DEAD_AT: &str = "quebert-dead-at";
 /// Text: the lane it was buried from.
 pub const DEAD_LANE: &str = "quebert-dead-lane";
+/// List of texts: names of headers that did not fit into the dead letter.
+pub const DEAD_SHED: &str = "quebert-dead-shed";
 
 /// The names that the dispatcher writes; no producer needs them.
-pub const BOOKKEEPING: [&str; 15] = [
+pub const BOOKKEEPING: [&str; 17] = [
     ATTEMPTS,
     DUE_AT,
     HOP_AT,
@@ -85,6 +90,7 @@ pub const BOOKKEEPING: [&str; 15] = [
     ENQUEUED_AT,
     PUT_OFFS,
     COPY,
+    REDELIVERIES,
     PREVIOUS_STATUS,
     RETRY_REASON,
     ID,
@@ -93,4 +99,5 @@ pub const BOOKKEEPING: [&str; 15] = [
     DEAD_DETAIL,
     DEAD_AT,
     DEAD_LANE,
+    DEAD_SHED,
 ];

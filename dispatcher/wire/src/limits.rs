@@ -43,3 +43,6 @@ pub const DELAY_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 pub const METHOD_BYTES_MAX: usize = 32;
 /// Names of unknown fields that are kept.
 pub const UNKNOWN_FIELDS_MAX: usize = 8;
+/// Bytes of a message's properties and headers, all of them. They must fit into one frame, of 128 KiB by RabbitMQ's
+/// default, together with the dispatcher's notes: a task that could not be published again could never be settled.
+pub const MESSAGE_HEAD_BYTES_MAX: usize = 96 * 1024;

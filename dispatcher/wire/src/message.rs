@@ -58,6 +58,34 @@ pub struct Message {
 }
 
 impl Message {
+    /// About how many bytes properties and headers take on the AMQP wire, where they must fit into one frame.
+    pub fn head_bytes(&self) -> usize {
+        let properties = [
+            &self.id,
+            &self.content_type,
+            &self.correlation_id,
+            &self.kind,
+            &self.app_id,
+            &self.reply_to,
+            &self.content_encoding,
+        ];
+        let properties: usize = properties.into_iter().flatten().map(|text| text.len() + 1).sum();
+        properties + table_bytes(&self.headers)
+    }
+
+    /// Takes off headers, the largest first, until [`head_bytes`](Self::head_bytes) is at most `limit`, and returns
+    /// their names. Properties stay.
+    pub fn shed_headers(&mut self, limit: usize) -> Vec<String> {
+        let mut shed = Vec::new();
+        while self.head_bytes() > limit {
+            let largest = self.headers.iter().max_by_key(|(name, value)| name.len() + value_bytes(value));
+            let Some(name) = largest.map(|(name, _)| name.clone()) else { break };
+            self.headers.remove(&name);
+            shed.push(name);
+        }
+        shed
+    }
+
     /// Takes off what brokers add on the way and must not be published again.
     ///
     /// `x-death` and its kin: RabbitMQ before 4.0 takes them for a cycle and silently drops the message at its next
@@ -65,6 +93,23 @@ impl Message {
     /// and `x-opt-*` would delay or annotate the new one.
     pub fn strip_broker_headers(&mut self) {
         self.headers.retain(|name, _| !is_broker_header(name));
+    }
+}
+
+fn table_bytes(table: &Headers) -> usize {
+    4 + table.iter().map(|(name, value)| 1 + name.len() + value_bytes(value)).sum::<usize>()
+}
+
+/// With the octet that tells the type.
+fn value_bytes(value: &HeaderValue) -> usize {
+    match value {
+        HeaderValue::Null => 1,
+        HeaderValue::Bool(_) => 2,
+        HeaderValue::Int(_) | HeaderValue::Float(_) | HeaderValue::Timestamp(_) => 9,
+        HeaderValue::Text(text) => 5 + text.len(),
+        HeaderValue::Bytes(bytes) => 5 + bytes.len(),
+        HeaderValue::List(list) => 5 + list.iter().map(value_bytes).sum::<usize>(),
+        HeaderValue::Table(table) => 1 + table_bytes(table),
     }
 }
 
@@ -111,6 +156,19 @@ mod tests {
         let mut message = Message { headers: names(&[&stay[..], &go[..]].concat()), ..Message::default() };
         message.strip_broker_headers();
         assert_eq!(message.headers, names(&stay));
+    }
+
+    #[test]
+    fn the_largest_headers_are_shed_until_the_rest_fits() {
+        let text = |n: usize| HeaderValue::Text("x".repeat(n));
+        let headers =
+            Headers::from([("a".to_owned(), text(50)), ("b".to_owned(), text(500)), ("c".to_owned(), text(70))]);
+        let mut message = Message { headers, ..Message::default() };
+        let whole = message.clone();
+        assert_eq!((message.shed_headers(whole.head_bytes()), &message), (vec![], &whole));
+        assert_eq!(message.shed_headers(100), ["b", "c"]);
+        assert_eq!(message.headers, Headers::from([("a".to_owned(), text(50))]));
+        assert!(message.head_bytes() <= 100);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// Why the broker itself gives up messages, in its words (`expired` is one of ours, too).
+const BROKER_REASONS: [&str; 3] = ["delivery_limit", "rejected", "maxlen"];
+
 /// Bytes of a body that `show` prints.
 const SHOWN_BYTES: usize = 64 * 1024;
 
@@ -172,13 +175,13 @@ async fn sweep(
     mut each: impl AsyncFnMut(Letter, &Message) -> io::Result<Take>,
 ) -> Result<u64, Failure> {
     let (mut count, mut failure) = (0, None);
-    for (dead_queue, work_queue) in queues(config, filter.lane.as_deref())? {
+    for place in places(config, filter.lane.as_deref())? {
         let swept = admin
-            .sweep(&dead_queue, filter.scan, async |message: Message| {
+            .sweep(&place.dead_queue, filter.scan, async |message: Message| {
                 if failure.is_some() || filter.limit.is_some_and(|limit| count >= limit) {
                     return Take::Stop;
                 }
-                let letter = Letter::read(&message, work_queue.as_deref());
+                let letter = Letter::read(&message, &place);
                 if !filter.fits(&letter, now()) {
                     return Take::Keep;
                 }
@@ -202,20 +205,28 @@ async fn sweep(
     Ok(count)
 }
 
-/// The queues of dead letters, each with the work queue that it belongs to.
-fn queues(config: &Config, lane: Option<&str>) -> Result<Vec<(String, Option<String>)>, Failure> {
+/// Where dead letters lie, and what that tells of them.
+#[derive(Debug, Default)]
+struct Place {
+    dead_queue: String,
+    work_queue: Option<String>,
+    lane: Option<String>,
+}
+
+/// The queues of dead letters, the common one last.
+fn places(config: &Config, lane: Option<&str>) -> Result<Vec<Place>, Failure> {
     let topology = compose::topology(config);
-    let of = |queue: &str| (topology.dead_queue_of(queue), Some(queue.to_owned()));
+    let all = config.core.lanes.iter().map(|lane| Place {
+        dead_queue: topology.dead_queue_of(&lane.queue),
+        work_queue: Some(lane.queue.to_string()),
+        lane: Some(lane.name.to_string()),
+    });
     match lane {
         Some(name) => {
-            let lane = config.core.lanes.iter().find(|l| &*l.name == name);
-            let lane = lane.ok_or_else(|| Failure::Usage(format!("there is no lane {name:?}")))?;
-            Ok(vec![of(&lane.queue)])
+            let own: Vec<_> = all.filter(|place| place.lane.as_deref() == Some(name)).collect();
+            if own.is_empty() { Err(Failure::Usage(format!("there is no lane {name:?}"))) } else { Ok(own) }
         }
-        None => {
-            let own = config.core.lanes.iter().map(|l| of(&l.queue));
-            Ok(own.chain([(topology.common_dead_queue(), None)]).collect())
-        }
+        None => Ok(all.chain([Place { dead_queue: topology.common_dead_queue(), ..Place::default() }]).collect()),
     }
 }
 
@@ -234,7 +245,7 @@ struct Letter {
 }
 
 impl Letter {
-    fn read(message: &Message, work_queue: Option<&str>) -> Self {
+    fn read(message: &Message, place: &Place) -> Self {
         #[derive(serde::Deserialize)]
         struct Glance {
             url: Option<String>,
@@ -248,6 +259,7 @@ impl Letter {
             Some(HeaderValue::Int(ms)) => Some(Timestamp::from_millis(*ms)),
             _ => None,
         };
+        let broker = BrokerDeath::read(message);
         let book = Bookkeeping::read(&message.headers);
         // Dead letters that can't be decoded are dead letters all the same: what can't be told is left out.
         let raw = text(header::URL);
@@ -255,13 +267,13 @@ impl Letter {
         let (url, id) = glance.map_or((raw, None), |g| (g.url, g.id));
         Self {
             id: id.or_else(|| message.id.clone()).or(book.id),
-            lane: text(header::DEAD_LANE),
-            reason: text(header::DEAD_REASON),
-            detail: text(header::DEAD_DETAIL),
-            at,
+            lane: text(header::DEAD_LANE).or_else(|| place.lane.clone()),
+            reason: text(header::DEAD_REASON).or(broker.reason),
+            detail: text(header::DEAD_DETAIL).or(broker.detail),
+            at: at.or(broker.at),
             attempts: book.attempts,
             url,
-            queue: book.return_to.or_else(|| work_queue.map(str::to_owned)),
+            queue: book.return_to.or_else(|| place.work_queue.clone()),
             history: book.history,
         }
     }
@@ -291,6 +303,34 @@ impl Letter {
     }
 }
 
+/// What the broker notes where it gives up a message by itself, such as at a work queue's delivery limit.
+#[derive(Debug, Default)]
+struct BrokerDeath {
+    reason: Option<String>,
+    detail: Option<String>,
+    at: Option<Timestamp>,
+}
+
+impl BrokerDeath {
+    fn read(message: &Message) -> Self {
+        // The newest comes first.
+        let Some(HeaderValue::List(deaths)) = message.headers.get("x-death") else { return Self::default() };
+        let Some(HeaderValue::Table(death)) = deaths.first() else { return Self::default() };
+        let text = |name: &str| match death.get(name) {
+            Some(HeaderValue::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        Self {
+            reason: text("reason"),
+            detail: text("queue").map(|queue| format!("given up by the broker, in queue {queue:?}")),
+            at: match death.get("time") {
+                Some(HeaderValue::Timestamp(at)) => Some(*at),
+                _ => None,
+            },
+        }
+    }
+}
+
 fn value(value: &HeaderValue) -> Value {
     match value {
         HeaderValue::Null => Value::Null,
@@ -317,7 +357,8 @@ impl Filter {
 }
 
 /// The message as it is published again: as the producer wrote it, with its id, and with attempts and age counted from
-/// now. The history stays, so that a second death tells of the first.
+/// now. The history stays, so that a second death tells of the first. The copy's number goes on: a dispatcher that
+/// remembers the settled copy of that number would take this one for it, and ack it without an attempt.
 fn reborn(message: &Message, now: Timestamp) -> Message {
     let old = Bookkeeping::read(&message.headers);
     let mut message = message.clone();
@@ -325,7 +366,13 @@ fn reborn(message: &Message, now: Timestamp) -> Message {
     for name in [header::DEAD_REASON, header::DEAD_DETAIL, header::DEAD_AT, header::DEAD_LANE] {
         message.headers.remove(name);
     }
-    let book = Bookkeeping { enqueued_at: Some(now), id: old.id, history: old.history, ..Bookkeeping::default() };
+    let book = Bookkeeping {
+        enqueued_at: Some(now),
+        copy: old.copy.saturating_add(1),
+        id: old.id,
+        history: old.history,
+        ..Bookkeeping::default()
+    };
     book.write(&mut message.headers);
     message
 }
@@ -357,7 +404,7 @@ fn list(letters: &[Letter], json: bool) -> Result<(), Failure> {
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    let known = BuryReason::ALL.map(BuryReason::label);
+    let known = [&BuryReason::ALL.map(BuryReason::label)[..], &BROKER_REASONS].concat();
     if known.contains(&text) { Ok(text.to_owned()) } else { Err(format!("known reasons are {}", known.join(", "))) }
 }
 
@@ -389,6 +436,7 @@ mod tests {
         }
         headers.insert(header::DEAD_AT.to_owned(), HeaderValue::Int(1_000_000));
         headers.insert(header::ATTEMPTS.to_owned(), HeaderValue::Int(20));
+        headers.insert(header::COPY.to_owned(), HeaderValue::Int(21));
         headers.insert(header::ENQUEUED_AT.to_owned(), HeaderValue::Int(1));
         let body = r#"{"url": "http://host/a", "id": "t-1"}"#.into();
         Message { headers, body, ..Message::default() }
@@ -396,17 +444,22 @@ mod tests {
 
     #[test]
     fn a_letter_tells_what_its_notes_say() {
-        let letter = Letter::read(&buried(), Some("quebert.high"));
+        let place = Place { work_queue: Some("quebert.high".into()), ..Place::default() };
+        let letter = Letter::read(&buried(), &place);
         assert_eq!(letter.id.as_deref(), Some("t-1"));
         assert_eq!((letter.reason.as_deref(), letter.attempts), (Some("max_attempts"), 20));
         assert_eq!(letter.queue.as_deref(), Some("quebert.high"));
         let junk = Message { body: "junk".into(), id: Some("m".into()), ..Message::default() };
-        assert_eq!(Letter::read(&junk, None).id.as_deref(), Some("m"), "what can't be decoded can be found by its id");
+        assert_eq!(
+            Letter::read(&junk, &place).id.as_deref(),
+            Some("m"),
+            "what can't be decoded can be found by its id"
+        );
     }
 
     #[test]
     fn filters_narrow_down() {
-        let letter = Letter::read(&buried(), None);
+        let letter = Letter::read(&buried(), &Place::default());
         let now = Timestamp::from_millis(1_060_000);
         let fits = |filter: Filter| filter.fits(&letter, now);
         let span = |s| Some(Span(Duration::from_secs(s)));
@@ -427,9 +480,29 @@ mod tests {
         let message = reborn(&buried(), Timestamp::from_millis(77));
         let book = Bookkeeping::read(&message.headers);
         assert_eq!((book.attempts, book.enqueued_at), (0, Some(Timestamp::from_millis(77))));
+        assert_eq!(book.copy, 22, "never taken for a copy that was settled before");
         assert_eq!(book.history.as_deref(), Some("1 500"));
         assert_eq!(message.body, buried().body);
         let names: Vec<_> = message.headers.keys().map(String::as_str).collect();
-        assert_eq!(names, ["mine", header::ENQUEUED_AT, header::HISTORY]);
+        assert_eq!(names, ["mine", header::COPY, header::ENQUEUED_AT, header::HISTORY]);
+    }
+
+    #[test]
+    fn a_letter_of_the_brokers_own_tells_its_reason() {
+        let text = |text: &str| HeaderValue::Text(text.to_owned());
+        let death = |reason: &str| {
+            HeaderValue::Table(quebert_wire::Headers::from([
+                ("reason".to_owned(), text(reason)),
+                ("queue".to_owned(), text("quebert.high")),
+                ("time".to_owned(), HeaderValue::Timestamp(Timestamp::from_millis(5000))),
+            ]))
+        };
+        let deaths = HeaderValue::List(vec![death("delivery_limit"), death("rejected")]);
+        let message = Message { headers: [("x-death".to_owned(), deaths)].into(), ..Message::default() };
+        let place = Place { lane: Some("high".into()), ..Place::default() };
+        let letter = Letter::read(&message, &place);
+        assert_eq!((letter.reason.as_deref(), letter.lane.as_deref()), (Some("delivery_limit"), Some("high")));
+        assert_eq!(letter.at, Some(Timestamp::from_millis(5000)));
+        assert!(reason("delivery_limit").is_ok(), "and can be asked for");
     }
 }

@@ -80,6 +80,7 @@ pub(super) fn check(
         limits: limits(&file.limits),
         hold_max: HOLD_MAX,
         consumer_timeout: file.topology.consumer_timeout.0,
+        redeliveries_max: Some(file.topology.delivery_limit),
         delay_window: DELAY_WINDOW,
         bury_expired: file.limits.bury_expired,
         bury_unknown_fields: file.limits.bury_unknown_fields,

@@ -6,23 +6,23 @@ use super::{
 };
 use crate::{event::ExpiryStage, grid::Step, verdict::BuryReason};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// A world with one lane, `q.a`.
-fn one_lane() -> World {
+pub(super) fn one_lane() -> World {
     World::new(config(vec![lane("a", 1)]))
 }
 
-fn task(id: &str) -> Message {
+pub(super) fn task(id: &str) -> Message {
     message(&format!(r#"{{"id":"{id}","url":"http://host/{id}"}}"#))
 }
 
-fn delay_queue(seconds: u64) -> Source {
+pub(super) fn delay_queue(seconds: u64) -> Source {
     Source::Delay(Step::from_millis(seconds * 1000).unwrap())
 }
 
 #[track_caller]
-fn settles(world: &World, expect: &[Settlement]) {
+pub(super) fn settles(world: &World, expect: &[Settlement]) {
     assert_eq!(world.settled(), expect);
     assert_eq!(world.core.deliveries(), expect.len() as u64 + world.core.held());
 }
@@ -61,6 +61,7 @@ fn attempts_are_numbered_and_spaced_by_the_policy_and_then_buried() {
     let mut starts = Vec::new();
     while let Some((_, attempt, _)) = world.sending.front() {
         starts.push((attempt.number, world.now.mono));
+        assert!(starts.len() <= 5, "{starts:?}");
         world.answer(503, &[]);
         world.confirm_all();
         for _ in 0..40 {
@@ -163,133 +164,6 @@ fn what_cannot_be_read_is_buried_as_it_came() {
     assert_eq!((&world.dead[0].body, &world.dead[0].correlation_id), (&junk.body, &junk.correlation_id));
     assert_eq!(text(&world.dead[0], "quebert-dead-reason"), Some("undecodable"));
     assert!(text(&world.dead[0], "quebert-dead-detail").is_some());
-}
-
-#[test]
-fn a_refused_publish_is_tried_again_with_growing_rests_and_the_delivery_is_kept() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.answer(500, &[]);
-    let mut publishes = 0;
-    for _ in 0..600 {
-        if let Some((id, ..)) = world.publishing.pop_front() {
-            publishes += 1;
-            world.feed(Input::Published { id, result: Err(PublishError::Refused("full".into())) });
-        }
-        world.advance(SECOND / 10);
-    }
-    assert!((10..=20).contains(&publishes), "{publishes} publishes in a minute");
-    assert!(world.acked.is_empty());
-    world.advance(5 * SECOND);
-    world.confirm();
-    settles(&world, &[Settlement::Retried]);
-}
-
-#[test]
-fn a_broken_delay_queue_is_gone_round() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.answer(500, &[]);
-    let mut tried = Vec::new();
-    for _ in 0..8 {
-        let (id, target, _) = world.publishing.pop_front().unwrap();
-        let Target::Delay(step) = target else { panic!("{target:?}") };
-        tried.push(step.millis());
-        world.feed(Input::Published { id, result: Err(PublishError::Unknown("no answer".into())) });
-        world.advance(5 * SECOND);
-    }
-    assert_eq!(tried, [2000, 2000, 1750, 1500, 1250, 1000, 1250, 1000]);
-    world.confirm();
-    settles(&world, &[Settlement::Retried]);
-}
-
-#[test]
-fn a_due_task_whose_queue_is_gone_is_buried_with_that_reason() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.answer(500, &[]);
-    world.confirm();
-    world.deliver_all();
-    world.advance(2 * SECOND);
-    let (id, target, _) = world.publishing.pop_front().unwrap();
-    assert_eq!(target, Target::Queue("q.a".into()));
-    world.feed(Input::Published { id, result: Err(PublishError::Returned("NO_ROUTE".into())) });
-    world.confirm();
-    assert_eq!(text(&world.dead[0], "quebert-dead-reason"), Some("unroutable"));
-    assert_eq!(world.everything().count(), 1);
-}
-
-#[test]
-fn a_success_whose_ack_was_lost_is_recognised_and_not_sent_again() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.answer(200, &[]);
-    world.cut(1);
-    world.deliver_all();
-    assert!(world.sending.is_empty());
-    settles(&world, &[Settlement::Succeeded, Settlement::Duplicate]);
-    assert_eq!(world.everything().count(), 0);
-}
-
-#[test]
-fn two_tasks_without_ids_that_look_alike_are_two_tasks() {
-    let mut world = one_lane();
-    let anonymous = message(r#"{"url":"http://host/tick"}"#);
-    world.produce("q.a", anonymous.clone());
-    world.deliver_all();
-    world.answer(200, &[]);
-    world.produce("q.a", anonymous);
-    world.deliver_all();
-    // The first one's ack did arrive. The second one, redelivered after the cut, must not be taken for it.
-    world.cut(0);
-    world.deliver_all();
-    assert_eq!(world.sending.len(), 2, "the request that was under way, and the redelivery");
-}
-
-#[test]
-fn a_request_under_way_adopts_the_redelivery() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.cut(0);
-    world.deliver_all();
-    assert_eq!(world.sending.len(), 1, "sent once");
-    world.answer(200, &[]);
-    settles(&world, &[Settlement::Requeued, Settlement::Succeeded]);
-    assert_eq!(world.everything().count(), 0);
-}
-
-#[test]
-fn a_success_during_an_outage_waits_for_the_redelivery() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.cut(0);
-    world.answer(200, &[]);
-    world.deliver_all();
-    assert!(world.sending.is_empty());
-    settles(&world, &[Settlement::Requeued, Settlement::Succeeded]);
-}
-
-#[test]
-fn a_copy_that_comes_back_from_the_grid_is_not_taken_for_the_one_that_went_in() {
-    let mut world = one_lane();
-    world.produce("q.a", message(r#"{"id":"t","url":"http://host/","delay_ms":4000}"#));
-    world.deliver_all();
-    world.confirm_all();
-    world.cut(0);
-    world.deliver_all();
-    world.advance(4 * SECOND);
-    world.confirm_all();
-    // Flagged as redelivered, as after a crash of another dispatcher.
-    let source = Source::Queue("q.a".into());
-    world.queues.get_mut(&source).unwrap()[0].redelivered = true;
-    world.deliver_all();
-    assert_eq!(world.sending.len(), 1);
 }
 
 #[test]
@@ -404,6 +278,20 @@ fn a_dead_host_takes_no_more_than_its_share() {
 }
 
 #[test]
+fn what_is_put_off_for_overload_leaves_the_window_however_short_the_delay() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.destinations.put_off_min = SECOND;
+    let mut world = World::new(config);
+    for n in 0..8 {
+        world.produce("q.a", task(&format!("t{n}")));
+    }
+    world.deliver_all();
+    world.advance(SECOND);
+    assert_eq!(world.publishing.len(), 4, "half of the window is the host's share");
+    assert!(world.publishing.iter().all(|(_, target, _)| matches!(target, Target::Delay(_))));
+}
+
+#[test]
 fn one_fast_host_that_fills_the_window_is_never_put_off() {
     let mut world = one_lane();
     for n in 0..200 {
@@ -416,56 +304,6 @@ fn one_fast_host_that_fills_the_window_is_never_put_off() {
         world.deliver_all();
     }
     assert_eq!(world.settled(), vec![Settlement::Succeeded; 200]);
-}
-
-#[test]
-fn a_drain_ends_what_is_under_way_and_gives_back_the_rest() {
-    let mut world = one_lane();
-    for n in 0..5 {
-        world.produce("q.a", task(&format!("t{n}")));
-    }
-    world.deliver_all();
-    world.feed(Input::Drain { deadline: world.now.mono + 30 * SECOND });
-    assert_eq!((world.sending.len(), world.queues[&Source::Queue("q.a".into())].len()), (3, 2));
-    world.answer(200, &[]);
-    world.answer(500, &[]);
-    assert!(!world.stopped);
-    world.answer(200, &[]);
-    assert!(!world.stopped, "the retry's copy is not confirmed yet");
-    world.confirm();
-    assert!(world.stopped);
-    assert_eq!(world.everything().count(), 3);
-    assert_eq!(world.core.held(), 0);
-}
-
-#[test]
-fn a_drain_does_not_outlast_its_grace() {
-    let mut world = one_lane();
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    world.feed(Input::Drain { deadline: world.now.mono + 3 * SECOND });
-    world.advance(3 * SECOND);
-    assert!(world.stopped);
-    assert_eq!(world.queues[&Source::Queue("q.a".into())].len(), 1);
-}
-
-#[test]
-fn short_backoffs_are_held_and_their_attempts_survive_a_drain() {
-    let mut config = config(vec![lane("a", 1)]);
-    config.lanes[0].retry.backoff_min = SECOND / 10;
-    config.lanes[0].retry.backoff_max = SECOND / 10;
-    let mut world = World::new(config);
-    world.produce("q.a", task("t"));
-    world.deliver_all();
-    assert_eq!(world.answer(500, &[]), 1);
-    assert!(world.publishing.is_empty() && world.sending.is_empty());
-    world.advance(SECOND / 10);
-    assert_eq!(world.answer(500, &[]), 2);
-    world.feed(Input::Drain { deadline: world.now.mono + 3 * SECOND });
-    world.confirm();
-    assert!(world.stopped);
-    let kept = world.everything().next().unwrap();
-    assert_eq!(int(kept, "quebert-attempts"), Some(2));
 }
 
 #[test]

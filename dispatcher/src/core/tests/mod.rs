@@ -1,8 +1,9 @@
 //! The core's tests: tables of single cases, and a machine of weighted random inputs against a model of the world.
 
-#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
-
 mod cases;
+mod faults;
+mod machine;
+mod neighbours;
 mod world;
 
 use super::*;
@@ -62,6 +63,7 @@ pub(super) fn config(lanes: Vec<LaneConfig>) -> CoreConfig {
         limits: Limits::default(),
         hold_max: Duration::from_secs(1),
         consumer_timeout: Duration::from_secs(1800),
+        redeliveries_max: None,
         delay_window: 4,
         bury_expired: false,
         bury_unknown_fields: false,

@@ -12,6 +12,15 @@ pub(super) struct Kept {
     pub(super) redelivered: bool,
 }
 
+/// Something that the core wanted, as far as the machine's invariants look at it.
+#[derive(Debug)]
+pub(super) enum Traced {
+    Opened,
+    Asked { path: String, id: String },
+    Sent { ticket: TicketId, path: String, id: String, number: u32, timeout: Duration },
+    Acked(Message),
+}
+
 /// The broker and the clock around one core.
 pub(super) struct World {
     pub(super) core: Core,
@@ -28,6 +37,8 @@ pub(super) struct World {
     pub(super) reviewing: VecDeque<(TicketId, Verdict)>,
     pub(super) publishing: VecDeque<(PublishId, Target, Message)>,
     pub(super) events: Vec<Event>,
+    /// What the core has wanted, in order, until somebody takes it out.
+    pub(super) trace: Vec<Traced>,
     pub(super) stopped: bool,
     next: u64,
 }
@@ -49,6 +60,7 @@ impl World {
             reviewing: VecDeque::new(),
             publishing: VecDeque::new(),
             events: Vec::new(),
+            trace: Vec::new(),
             stopped: false,
             next: 0,
         };
@@ -67,6 +79,7 @@ impl World {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Open { source, window } => {
+                self.trace.push(Traced::Opened);
                 self.wanted.insert(source.clone(), window);
                 self.open_source(source, window);
             }
@@ -84,6 +97,7 @@ impl World {
             }
             Action::Ack(tag) => {
                 if let Some((source, message)) = self.unsettled.remove(&tag) {
+                    self.trace.push(Traced::Acked(message.clone()));
                     self.acked.push((tag, source, message));
                 }
             }
@@ -92,8 +106,16 @@ impl World {
                     self.queues.entry(source).or_default().push_front(Kept { message, redelivered: true });
                 }
             }
-            Action::Send { ticket, attempt, timeout } => self.sending.push_back((ticket, attempt, timeout)),
-            Action::Prepare { ticket, attempt } => self.preparing.push_back((ticket, attempt)),
+            Action::Send { ticket, attempt, timeout } => {
+                let (path, id) = (attempt.task.url.path().to_owned(), attempt.task.id.to_string());
+                self.trace.push(Traced::Sent { ticket, path, id, number: attempt.number, timeout });
+                self.sending.push_back((ticket, attempt, timeout));
+            }
+            Action::Prepare { ticket, attempt } => {
+                let (path, id) = (attempt.task.url.path().to_owned(), attempt.task.id.to_string());
+                self.trace.push(Traced::Asked { path, id });
+                self.preparing.push_back((ticket, attempt));
+            }
             Action::Review { ticket, proposed, .. } => self.reviewing.push_back((ticket, proposed)),
             Action::Publish { id, target, message } => self.publishing.push_back((id, target, message)),
             Action::Emit(event) => self.events.push(event),
@@ -101,7 +123,7 @@ impl World {
         }
     }
 
-    fn open_source(&mut self, source: Source, window: u16) {
+    pub(super) fn open_source(&mut self, source: Source, window: u16) {
         self.next += 1;
         let opening = Opening(self.next);
         self.open.insert(source.clone(), (opening, window, false));
@@ -122,22 +144,76 @@ impl World {
         self.queues.entry(Source::Queue(queue.into())).or_default().push_back(kept);
     }
 
+    /// The sources from which something can be delivered now.
+    pub(super) fn deliverable(&self) -> Vec<Source> {
+        let could = self.open.iter().filter(|(source, (opening, window, paused))| {
+            let waiting = self.queues.get(source).is_some_and(|queue| !queue.is_empty());
+            !paused && waiting && self.unsettled_of(*opening) < usize::from(*window)
+        });
+        could.map(|(source, _)| source.clone()).collect()
+    }
+
+    pub(super) fn unsettled_of(&self, opening: Opening) -> usize {
+        self.unsettled.keys().filter(|tag| tag.opening == opening).count()
+    }
+
+    /// Takes the next message out of a source that could deliver. The caller feeds it to the core.
+    pub(super) fn next_delivery(&mut self, source: &Source) -> Delivery {
+        let opening = self.open[source].0;
+        let kept = self.queues.get_mut(source).unwrap().pop_front().unwrap();
+        self.next += 1;
+        let tag = Tag { opening, seq: self.next };
+        self.unsettled.insert(tag, (source.clone(), kept.message.clone()));
+        Delivery { tag, redelivered: kept.redelivered, message: kept.message }
+    }
+
     /// Hands out what the windows allow.
     pub(super) fn deliver_all(&mut self) {
-        loop {
-            let next = self.open.iter().find_map(|(source, (opening, window, paused))| {
-                let held = self.unsettled.keys().filter(|tag| tag.opening == *opening).count();
-                let waiting = self.queues.get(source).is_some_and(|queue| !queue.is_empty());
-                (!paused && held < usize::from(*window) && waiting).then(|| (source.clone(), *opening))
-            });
-            let Some((source, opening)) = next else { return };
-            let kept = self.queues.get_mut(&source).unwrap().pop_front().unwrap();
-            self.next += 1;
-            let tag = Tag { opening, seq: self.next };
-            self.unsettled.insert(tag, (source, kept.message.clone()));
-            let delivery = Delivery { tag, redelivered: kept.redelivered, message: kept.message };
+        while let Some(source) = self.deliverable().first() {
+            let delivery = self.next_delivery(source);
             self.feed(Input::Broker(BrokerEvent::Delivered(delivery)));
         }
+    }
+
+    /// Loses one opening with its last acks, as many of `acks_lost` as its window leaves room for. Gives back what it
+    /// held, lost acks included, and does not tell the core.
+    pub(super) fn lose(&mut self, source: &Source, acks_lost: usize) -> (Opening, Vec<Message>) {
+        let (opening, window, _) = self.open.remove(source).unwrap();
+        // Until it has an ack, the broker counts the delivery against the window.
+        let room = usize::from(window).saturating_sub(self.unsettled_of(opening));
+        let acked: Vec<usize> = (0..self.acked.len()).rev().filter(|at| self.acked[*at].0.opening == opening).collect();
+        for at in acked.into_iter().take(acks_lost.min(room)) {
+            let (tag, source, message) = self.acked.remove(at);
+            self.unsettled.insert(tag, (source, message));
+        }
+        self.acked.retain(|(tag, ..)| tag.opening != opening);
+        let lost = self.unsettled.iter().filter(|(tag, _)| tag.opening == opening).map(|(_, (_, m))| m.clone());
+        let lost = lost.collect();
+        self.take_back(opening);
+        (opening, lost)
+    }
+
+    /// Another core takes over, as after the end of the process.
+    pub(super) fn restart(&mut self, config: CoreConfig) {
+        for source in self.open.keys().cloned().collect::<Vec<_>>() {
+            self.lose(&source, 0);
+        }
+        self.wanted.clear();
+        self.acked.clear();
+        self.sending.clear();
+        self.preparing.clear();
+        self.reviewing.clear();
+        self.publishing.clear();
+        self.events.clear();
+        self.trace.clear();
+        self.stopped = false;
+        self.core = Core::new(config, Codecs::default(), self.now);
+        for source in self.queues.keys().cloned().collect::<Vec<_>>() {
+            if let Source::Delay(step) = source {
+                self.core.handle(self.now, Input::Broker(BrokerEvent::DelayExists(step)));
+            }
+        }
+        self.feed(Input::Tick);
     }
 
     /// Loses the connection, and the last `acks_lost` acks with it; opens everything again.
@@ -177,7 +253,7 @@ impl World {
         self.feed(Input::Tick);
     }
 
-    fn step_clock(&mut self, by: Duration) {
+    pub(super) fn step_clock(&mut self, by: Duration) {
         self.now.mono += by;
         self.now.wall = Timestamp::from_millis(self.now.wall.as_millis() + i64::try_from(by.as_millis()).unwrap());
     }

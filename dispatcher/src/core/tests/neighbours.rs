@@ -1,0 +1,107 @@
+//! Destinations that share a lane.
+
+use super::{
+    super::Input,
+    config, lane,
+    world::{World, answered, message},
+};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One lane with 16 slots, a window of 32, and room for 16 requests to each destination.
+fn wide_lane() -> World {
+    let mut config = config(vec![lane("a", 1)]);
+    config.slots_shared = 16;
+    config.lanes[0].window = 32;
+    config.destinations.slots = 16;
+    World::new(config)
+}
+
+fn produce(world: &mut World, host: &str, tasks: usize) {
+    for n in 0..tasks {
+        world.produce("q.a", message(&format!(r#"{{"id":"{host}-{n}","url":"http://{host}/"}}"#)));
+    }
+    world.deliver_all();
+}
+
+fn sending_to(world: &World, host: &str) -> usize {
+    world.sending.iter().filter(|(_, attempt, _)| attempt.task.url.host() == Some(host)).count()
+}
+
+/// Answers every request to that host, and delivers what then fits.
+fn answer_all(world: &mut World, host: &str) {
+    while let Some(at) = world.sending.iter().position(|(_, attempt, _)| attempt.task.url.host() == Some(host)) {
+        let (ticket, attempt, _) = world.sending.remove(at).unwrap();
+        world.feed(Input::Answered { ticket, attempt, outcome: answered(200, &[]) });
+        if sending_to(world, host) == 0 {
+            break;
+        }
+    }
+    world.deliver_all();
+}
+
+#[test]
+fn a_destination_alone_has_every_slot() {
+    let mut world = wide_lane();
+    produce(&mut world, "one", 30);
+    assert_eq!(sending_to(&world, "one"), 16);
+}
+
+#[test]
+fn among_others_an_unheard_destination_gets_two_slots() {
+    let mut world = wide_lane();
+    produce(&mut world, "one", 1);
+    produce(&mut world, "dead", 10);
+    assert_eq!((sending_to(&world, "one"), sending_to(&world, "dead")), (1, 2));
+}
+
+#[test]
+fn among_others_a_destination_gets_more_slots_as_it_answers_up_to_its_share() {
+    let mut world = wide_lane();
+    produce(&mut world, "other", 1);
+    produce(&mut world, "good", 30);
+    let mut most = sending_to(&world, "good");
+    assert_eq!(most, 2);
+    for _ in 0..30 {
+        let Some(at) = world.sending.iter().position(|(_, a, _)| a.task.url.host() == Some("good")) else { break };
+        let (ticket, attempt, _) = world.sending.remove(at).unwrap();
+        world.advance(SECOND / 100);
+        world.feed(Input::Answered { ticket, attempt, outcome: answered(200, &[]) });
+        let now = sending_to(&world, "good");
+        assert!(now <= most + 1, "one more with each answer");
+        most = most.max(now);
+    }
+    assert_eq!(most, 8, "half of the slots");
+}
+
+#[test]
+fn nobody_waits_for_the_silent_while_others_come() {
+    let mut world = wide_lane();
+    produce(&mut world, "one", 1);
+    produce(&mut world, "dead", 20);
+    produce(&mut world, "one", 1);
+    // A quarter of the patience, since it was never heard.
+    world.advance(SECOND / 2);
+    world.confirm_all();
+    assert_eq!(world.core.held(), 2 + 2, "what is under way");
+    produce(&mut world, "dead", 5);
+    world.confirm_all();
+    assert_eq!(world.core.held(), 2 + 2, "what comes later is put off at once");
+    answer_all(&mut world, "one");
+    assert_eq!(sending_to(&world, "dead"), 2);
+}
+
+#[test]
+fn nobody_is_put_off_where_no_slot_is_free() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.slots_shared = 2;
+    config.lanes[0].window = 8;
+    let mut world = World::new(config);
+    produce(&mut world, "slow", 20);
+    assert_eq!(sending_to(&world, "slow"), 2);
+    world.advance(20 * SECOND);
+    world.deliver_all();
+    assert_eq!((world.core.held(), world.settled().len()), (8, 0), "room in the window would help nobody");
+    assert!(world.delay_steps().is_empty());
+}

@@ -1,0 +1,76 @@
+//! The broker port's contract, on the broker in memory.
+
+use quebert_dispatcher::{
+    memory::MemoryBroker,
+    ports::{
+        BoxFuture,
+        contract::{self, Harness},
+    },
+};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// One world, and the connections to it that were made.
+#[derive(Default)]
+struct InMemory {
+    world: MemoryBroker,
+    clients: Mutex<Vec<MemoryBroker>>,
+    count: AtomicU32,
+}
+
+impl Harness for InMemory {
+    type Broker = MemoryBroker;
+
+    fn fresh_name(&self) -> Arc<str> {
+        format!("work-{}", self.count.fetch_add(1, Ordering::Relaxed)).into()
+    }
+
+    async fn client(&self, queues: &[Arc<str>]) -> MemoryBroker {
+        for queue in queues {
+            self.world.declare(queue);
+        }
+        let client = self.world.another();
+        self.clients.lock().unwrap().push(client.clone());
+        client
+    }
+
+    fn cut(&self) -> Option<BoxFuture<'_, ()>> {
+        self.clients.lock().unwrap().iter().for_each(MemoryBroker::cut);
+        Some(Box::pin(async {}))
+    }
+}
+
+macro_rules! claims {
+    ($($claim:ident)*) => {
+        $(#[tokio::test(start_paused = true)]
+        async fn $claim() {
+            contract::$claim(&InMemory::default()).await;
+        })*
+    };
+}
+
+claims! {
+    a_message_arrives_as_it_was_published
+    the_window_is_held
+    an_acked_delivery_is_gone
+    a_given_back_delivery_comes_again
+    closing_gives_back
+    another_window_opens_again
+    a_paused_source_settles_and_delivers_nothing_new
+    after_a_cut_it_opens_again_with_its_window
+    acks_of_a_former_opening_do_nothing
+    there_is_one_consumer_after_many_cuts
+    a_publish_to_a_missing_queue_comes_back
+    the_dead_are_kept
+    a_delay_queue_is_made_and_told_of
+    depth_tells_what_waits
+    stopping_sends_the_acks
+}
+
+/// All of them in one world, one after the other.
+#[tokio::test(start_paused = true)]
+async fn the_whole_suite_in_one_world() {
+    contract::all(&InMemory::default()).await;
+}
