@@ -34,7 +34,8 @@ pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Faul
         sleep(SETTLE).await;
         let (switches, cpu) = (process::voluntary_switches(pid)?, process::cpu_seconds(pid)?);
         sleep(WATCHED).await;
-        let switches = process::voluntary_switches(pid)? - switches;
+        let since = |(thread, now): (_, u64)| now - switches.get(&thread).copied().unwrap_or(0);
+        let switches: u64 = process::voluntary_switches(pid)?.into_iter().map(since).sum();
         let cpu = process::cpu_seconds(pid)? - cpu;
         let mib = process::resident_bytes(pid)? as f64 / f64::from(1 << 20);
         child.kill().await?;

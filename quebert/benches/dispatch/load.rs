@@ -53,11 +53,11 @@ impl Queue {
             );
             under_way.push_back(confirm.await?);
             if under_way.len() > UNCONFIRMED_MAX {
-                confirmed(under_way.pop_front().expect("just pushed").await?)?;
+                confirmed(&under_way.pop_front().expect("just pushed").await?)?;
             }
         }
         for confirm in under_way {
-            confirmed(confirm.await?)?;
+            confirmed(&confirm.await?)?;
         }
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Queue {
     }
 }
 
-fn confirmed(confirmation: Confirmation) -> Result<(), Fault> {
+fn confirmed(confirmation: &Confirmation) -> Result<(), Fault> {
     matches!(confirmation, Confirmation::Ack(None)).then_some(()).ok_or_else(|| "the broker took no task".into())
 }
 

@@ -1,7 +1,7 @@
 //! What the kernel knows of a process. Linux only.
 
 use crate::Fault;
-use std::fs;
+use std::{collections::BTreeMap, ffi::OsString, fs};
 
 /// The kernel's clock ticks in `/proc/<pid>/stat`, 100 a second on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -16,13 +16,16 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64, Fault> {
     Ok((field(11)? + field(12)?) / TICKS_PER_SECOND)
 }
 
-/// How often threads of the process went to sleep by themselves so far: each is a wake-up later.
-pub(crate) fn voluntary_switches(pid: u32) -> Result<u64, Fault> {
-    let mut sum = 0;
+/// How often each thread of the process went to sleep by itself so far, which is a wake-up each; by thread, since those
+/// that end take their count along.
+pub(crate) fn voluntary_switches(pid: u32) -> Result<BTreeMap<OsString, u64>, Fault> {
+    let mut switches = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        sum += field(&fs::read_to_string(thread?.path().join("status"))?, "voluntary_ctxt_switches:")?;
+        let thread = thread?;
+        let status = fs::read_to_string(thread.path().join("status"))?;
+        switches.insert(thread.file_name(), field(&status, "voluntary_ctxt_switches:")?);
     }
-    Ok(sum)
+    Ok(switches)
 }
 
 /// Bytes of memory in use, as the kernel counts pages.
