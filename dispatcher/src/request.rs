@@ -141,7 +141,11 @@ impl RequestBuilder {
 /// A task's id as it stands in `webhook-id`: the signed text is `id.timestamp.body`, so the id may hold no `.`, which
 /// becomes `%2E`. So that no two ids look alike, `%` becomes `%25`. Any other character stays.
 pub fn webhook_id(id: &str) -> std::borrow::Cow<'_, str> {
-    if id.contains(['.', '%']) { id.replace('%', "%25").replace('.', "%2E").into() } else { id.into() }
+    if id.bytes().any(|b| matches!(b, b'.' | b'%')) {
+        id.replace('%', "%25").replace('.', "%2E").into()
+    } else {
+        id.into()
+    }
 }
 
 /// Where the task stands among its attempts.
@@ -266,12 +270,13 @@ impl Digits {
 /// A structured string (RFC 9651, section 3.3.3). Ids are visible ASCII, which it can hold.
 fn put_quoted(out: &mut BytesMut, text: &str) {
     out.put_u8(b'"');
-    for b in text.bytes() {
-        if matches!(b, b'"' | b'\\') {
-            out.put_u8(b'\\');
-        }
-        out.put_u8(b);
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'\\')) {
+        out.put_slice(&rest[..at]);
+        out.put_slice(&[b'\\', rest[at]]);
+        rest = &rest[at + 1..];
     }
+    out.put_slice(rest);
     out.put_u8(b'"');
 }
 
@@ -282,22 +287,23 @@ fn put_rfc3339(out: &mut BytesMut, at: Timestamp) {
     let ms = at.as_millis().clamp(*YEARS.start(), *YEARS.end());
     let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let (year, month, day) = civil(days);
-    for (value, width, after) in [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (of_day / 3_600_000, 2, b':'),
-        (of_day / 60_000 % 60, 2, b':'),
-        (of_day / 1000 % 60, 2, b'.'),
-        (of_day % 1000, 3, b'Z'),
+    let mut text = *b"yyyy-mm-ddThh:mm:ss.mmmZ";
+    for (value, place) in [
+        (year, 0..4),
+        (month, 5..7),
+        (day, 8..10),
+        (of_day / 3_600_000, 11..13),
+        (of_day / 60_000 % 60, 14..16),
+        (of_day / 1000 % 60, 17..19),
+        (of_day % 1000, 20..23),
     ] {
-        let mut scale = 10_i64.pow(width - 1);
-        while scale > 0 {
-            out.put_u8(b'0' + u8::try_from(value / scale % 10).expect("a digit"));
-            scale /= 10;
+        let mut rest = value;
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
         }
-        out.put_u8(after);
     }
+    out.put_slice(&text);
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar (Howard Hinnant,

@@ -47,15 +47,17 @@ impl Health {
 
 impl Observer for Health {
     fn observe(&self, event: &Event) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Locked only for what matters here: most events come with each task.
+        let state = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::BrokerConnected => state.connected = true,
+            Event::BrokerConnected => state().connected = true,
             Event::BrokerDisconnected { .. } => {
+                let mut state = state();
                 state.connected = false;
                 state.lanes.values_mut().for_each(|open| *open = false);
             }
-            Event::LaneOpen { lane, open } => drop(state.lanes.insert(lane.clone(), *open)),
-            Event::Draining => state.draining = true,
+            Event::LaneOpen { lane, open } => drop(state().lanes.insert(lane.clone(), *open)),
+            Event::Draining => state().draining = true,
             _ => {}
         }
     }

@@ -78,7 +78,7 @@ pub(crate) struct Opener {
 
 impl Opener {
     /// Opens, delivers and acks until told to end, or until something fails.
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(self) -> Ended {
         let mut phase = self.phase.clone();
         let ending = async move {
             let ended = phase.wait_for(|phase| *phase >= Phase::Close).await;
@@ -153,7 +153,7 @@ impl Opener {
     }
 
     /// Delivers until something fails. `told` is whether `Opened` was.
-    async fn deliver(&mut self, channel: &Channel, mut consumer: Consumer, acks: &Acks, told: &mut bool) -> Fault {
+    async fn deliver(&self, channel: &Channel, mut consumer: Consumer, acks: &Acks, told: &mut bool) -> Fault {
         let opened = BrokerEvent::Opened { source: self.source.clone(), opening: self.opening };
         let gone = || Fault::Lost { reason: "closed", words: "nobody listens to the events".into() };
         if self.events.send(opened).await.is_err() {
@@ -161,10 +161,13 @@ impl Opener {
         }
         *told = true;
         let mut paused = false;
+        // Made once: to listen anew with each delivery costs more than the delivery.
+        let pausing = until_paused(self.phase.clone());
+        tokio::pin!(pausing);
         loop {
             let next = tokio::select! {
                 biased;
-                () = until_paused(&mut self.phase), if !paused => {
+                () = &mut pausing, if !paused => {
                     paused = true;
                     let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
                     if let Err(fault) = within(self.session.config.operation_timeout, "basic.cancel", cancel).await {
@@ -205,7 +208,7 @@ impl Opener {
     }
 }
 
-async fn until_paused(phase: &mut watch::Receiver<Phase>) {
+async fn until_paused(mut phase: watch::Receiver<Phase>) {
     // An error is the end of the supervisor, which `run` meets first.
     let _ = phase.wait_for(|phase| *phase == Phase::Pause).await;
 }

@@ -12,7 +12,8 @@ pub struct HttpConfig {
     /// How long an unused HTTP/1.1 connection may be used again. Must be below the keep-alive of the executors, or
     /// requests meet connections that are just being closed: Node closes at 5 s.
     pub idle_timeout: Duration,
-    /// Unused HTTP/1.1 connections kept per destination; 0 turns keep-alive off.
+    /// Unused HTTP/1.1 connections kept per destination; 0 turns keep-alive off. With fewer than the requests that go there
+    /// at a time, answers that come together cost their connections.
     pub idle_per_destination: usize,
     /// Unused HTTP/1.1 connections kept in all.
     pub idle_total: usize,
@@ -48,7 +49,7 @@ impl Default for HttpConfig {
             connect_timeout: Duration::from_secs(5),
             header_timeout: None,
             idle_timeout: Duration::from_secs(4),
-            idle_per_destination: 64,
+            idle_per_destination: 1024,
             idle_total: 4096,
             h2_idle_timeout: Duration::from_secs(60),
             h2_ping_interval: Duration::from_secs(20),

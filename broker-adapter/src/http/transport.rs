@@ -103,7 +103,8 @@ impl<C: Connect> Inner<C> {
                 Done::Unsent(unsent, _) => http = *unsent,
             }
         }
-        let conn = self.connect(&destination, limits).await?;
+        // Most requests find a connection; the others need not make room in each request for how one is made.
+        let conn = Box::pin(self.connect(&destination, limits)).await?;
         match self.exchange(conn, http, &destination, limits).await {
             Done::Outcome(outcome) => outcome,
             Done::Unsent(_, failure) => Err(failure),

@@ -70,7 +70,6 @@ impl Core {
         }
         // A task without an enqueue time counts from here on; the note keeps it over its copies.
         book.enqueued_at = enqueued_at.or(Some(self.now.wall));
-        book.id = Some(task.id.as_str().to_owned());
         let facts = self.facts_of(lane, &task, &book);
         let id = self.admit(lane, delivery, book, key, Some(facts));
         if !unknown_fields.is_empty() {
@@ -213,7 +212,7 @@ impl Core {
                 self.settle(id, verdict);
             }
             Resume::Move(next) => {
-                self.set_state(id, State::Moving(*next));
+                self.set_state(id, State::Moving(next));
                 self.publish_ticket(id);
             }
             Resume::Place => self.place_again(id),
@@ -280,7 +279,7 @@ impl Core {
         match &ticket.state {
             _ if buffered => self.park(id, Resume::Place),
             State::Moving(next) if next.published_at.is_none() => {
-                let next = Box::new(next.clone());
+                let next = next.clone();
                 self.park(id, Resume::Move(next));
             }
             _ => {}

@@ -46,7 +46,7 @@ impl Core {
             redelivered: ticket.redelivered,
             previous_status: ticket.book.previous_status,
             retry_reason: ticket.book.retry_reason.as_deref().map(Arc::from),
-            delivery_id: hex(&random).into(),
+            delivery_id: hex(&random),
             enqueued_at: facts.enqueued_at,
             due_at: facts.due_at(&ticket.book),
             expires_at: facts.expires_at,
@@ -256,12 +256,11 @@ fn trace_of(message: &Message, span_id: [u8; 8]) -> TraceContext {
     TraceContext { traceparent: text("traceparent"), tracestate: text("tracestate"), baggage: text("baggage"), span_id }
 }
 
-fn hex(bytes: &[u8; 16]) -> String {
+fn hex(bytes: &[u8; 16]) -> Arc<str> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(32);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    let mut text = [0; 32];
+    for (byte, digits) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
-    text
+    std::str::from_utf8(&text).expect("ASCII digits").into()
 }

@@ -168,16 +168,20 @@ impl Lanes {
     /// The highest priority; among equals the one whose task came first. A lane that was passed over often enough goes
     /// before all.
     fn pick_strict(&mut self, pass_over_max: u32) -> Option<usize> {
-        let could: Vec<usize> = self.order.iter().copied().filter(|lane| self.could_send(*lane)).collect();
-        let starved = could.iter().copied().filter(|lane| self.all[*lane].passed_over >= pass_over_max);
+        let could = || self.order.iter().copied().filter(|lane| self.could_send(*lane));
+        let starved = could().filter(|lane| self.all[*lane].passed_over >= pass_over_max);
         let picked = starved.max_by_key(|lane| self.all[*lane].passed_over).or_else(|| {
-            could.iter().copied().min_by_key(|lane| {
+            could().min_by_key(|lane| {
                 let oldest = self.all[*lane].eligible.first().map(|(seq, _)| *seq);
                 (std::cmp::Reverse(self.ranks[*lane].priority), oldest)
             })
         })?;
-        for lane in could {
-            self.all[lane].passed_over = if lane == picked { 0 } else { self.all[lane].passed_over.saturating_add(1) };
+        for at in 0..self.order.len() {
+            let lane = self.order[at];
+            if self.could_send(lane) {
+                let passed_over = self.all[lane].passed_over;
+                self.all[lane].passed_over = if lane == picked { 0 } else { passed_over.saturating_add(1) };
+            }
         }
         Some(picked)
     }

@@ -198,7 +198,8 @@ impl Core {
             shed_headers(&mut message);
         }
         // A message that could not be read keeps its headers as they came, reserved ones too.
-        if ticket.facts.is_some() {
+        if let Some(facts) = &ticket.facts {
+            ticket.book.id = Some(facts.id.as_str().to_owned());
             ticket.book.copy = ticket.book.copy.saturating_add(1);
             ticket.book.write(&mut message.headers);
         }
@@ -206,7 +207,7 @@ impl Core {
             message.headers.insert((*name).to_owned(), value.clone());
         }
         let next = Move { target, message, purpose, settles_as, published_at: None, failures: 0 };
-        self.set_state(id, State::Moving(next));
+        self.set_state(id, State::Moving(Box::new(next)));
         self.publish_ticket(id);
     }
 
@@ -231,7 +232,7 @@ impl Core {
         if result.is_err() {
             next.failures += 1;
         }
-        let (failures, again) = (next.failures, Box::new(next.clone()));
+        let (failures, again) = (next.failures, next.clone());
         self.report_publish(purpose, result, published_at);
         match result {
             Ok(()) if orphaned => {

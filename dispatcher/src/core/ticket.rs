@@ -89,7 +89,7 @@ pub(crate) enum State {
     /// With the mediators, after its attempt.
     Reviewing,
     /// Its next copy is being published; the old one is acked when that counts.
-    Moving(Move),
+    Moving(Box<Move>),
     /// Its delivery is lost, and nothing is under way: waits for a redelivery that claims it.
     Decided { then: Resume, since: Duration },
 }

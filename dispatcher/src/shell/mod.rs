@@ -16,7 +16,7 @@ use crate::{
     event::Settlement,
     ports::{
         broker::{Broker, BrokerEvent},
-        clock::{Clock, SystemClock},
+        clock::{Clock, Now, SystemClock},
         mediator::Mediator,
         observer::Observer,
         transport::{Request, Transport},
@@ -258,9 +258,10 @@ struct Shell {
 
 impl Shell {
     fn feed(&mut self, input: Input) {
-        self.core.handle(self.clock.now(), input);
+        let now = self.clock.now();
+        self.core.handle(now, input);
         while let Some(action) = self.core.poll() {
-            self.carry_out(action);
+            self.carry_out(action, now);
         }
     }
 
@@ -274,7 +275,7 @@ impl Shell {
         }
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, action: Action, now: Now) {
         match action {
             Action::Emit(event) => {
                 for observer in &self.observers {
@@ -282,7 +283,7 @@ impl Shell {
                 }
             }
             Action::Send { ticket, attempt, timeout } => {
-                let request = Request { timeout, ..self.requests.build(&attempt, self.clock.now().wall) };
+                let request = Request { timeout, ..self.requests.build(&attempt, now.wall) };
                 let answer = self.transport.send(request);
                 self.jobs.push(Job::sending(ticket, attempt, answer));
             }

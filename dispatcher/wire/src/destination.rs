@@ -64,7 +64,11 @@ impl Destination {
         let mut text = [0u8; TEXT_MAX];
         let mut rest = &mut text[..];
         match host {
-            Host::Name(name) => write!(rest, "{scheme}://{name}:{port}"),
+            // Part by part, as this is done for each task: formatting takes twice as long.
+            Host::Name(name) => [scheme, "://", name, ":"]
+                .iter()
+                .try_for_each(|part| rest.write_all(part.as_bytes()))
+                .and_then(|()| write!(rest, "{port}")),
             Host::V6(address) => write!(rest, "{scheme}://[{address}]:{port}"),
         }
         .map_err(|_| DestinationError::Host)?;
