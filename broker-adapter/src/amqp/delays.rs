@@ -110,7 +110,9 @@ async fn read(session: &Session, name: &str) -> Fault {
 
 async fn read_until_error(session: &Session, name: &str) -> Result<(), Fault> {
     let limit = session.config.operation_timeout;
-    let channel = within(limit, "channel.open", session.consuming().create_channel()).await?;
+    let link = session.connect_for_reading().await;
+    let link = link.map_err(|error| Fault::Lost { reason: "connect", words: error.to_string() })?;
+    let channel = within(limit, "channel.open", link.connection.create_channel()).await?;
     within(limit, "basic.qos", channel.basic_qos(WINDOW, BasicQosOptions { global: false })).await?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));

@@ -55,6 +55,12 @@ pub(crate) struct Session {
     consume: Link,
     publish: Link,
     publisher: Publisher,
+    address: Address,
+    /// The connection over which the announcements are read, while they are. A fault of it costs nothing else.
+    reading: Mutex<Option<Arc<Link>>>,
+    /// Delay queues are declared one at a time: a new quorum queue is work for the broker, and a burst of them was seen to
+    /// end in an internal error of a loaded one.
+    declaring: tokio::sync::Mutex<()>,
     /// Delay queues that this session has declared and announced.
     delays: Mutex<BTreeMap<Step, Arc<OnceCell<()>>>>,
     /// Lengths that the stream tells of, and those made here; shared with all sessions of one broker.
@@ -148,12 +154,33 @@ impl Session {
             config.operation_timeout,
             address.header_bytes_max(),
         );
-        Ok(Self { config, consume, publish, publisher, delays: Mutex::default(), known, lost, blocked, watchers })
+        Ok(Self {
+            config,
+            consume,
+            publish,
+            publisher,
+            address: address.clone(),
+            reading: Mutex::default(),
+            declaring: tokio::sync::Mutex::default(),
+            delays: Mutex::default(),
+            known,
+            lost,
+            blocked,
+            watchers,
+        })
     }
 
     /// The connection for consuming, acks and questions.
     pub(crate) fn consuming(&self) -> &Connection {
         &self.consume.connection
+    }
+
+    /// A connection of its own for reading the announcements: a stream that is not ready yet costs the connection that
+    /// asks for it (seen on 3.10.8: "Stream not found", right after it was declared).
+    pub(crate) async fn connect_for_reading(&self) -> Result<Arc<Link>, ConnectError> {
+        let link = Arc::new(connect(&self.address, &self.config, "announcements").await?);
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
+        Ok(link)
     }
 
     /// Requests over the connection that the broker doesn't block.
@@ -182,13 +209,22 @@ impl Session {
     pub(crate) fn cut(&self) {
         self.consume.cut();
         self.publish.cut();
+        if let Some(link) = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            link.cut();
+        }
     }
 
     /// Closes both connections in the orderly way.
     pub(crate) async fn close(&self, limit: Duration) {
         // Closed on purpose, so nobody is to report it.
         self.watchers.iter().for_each(AbortHandle::abort);
-        tokio::join!(self.consume.close(limit), self.publish.close(limit));
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let close_reading = async {
+            if let Some(link) = &reading {
+                link.close(limit).await;
+            }
+        };
+        tokio::join!(self.consume.close(limit), self.publish.close(limit), close_reading);
     }
 
     /// Declares and checks the topology.
@@ -279,6 +315,7 @@ impl Session {
     async fn ensure_delay(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
         let cell = self.delays.lock().unwrap_or_else(PoisonError::into_inner).entry(step).or_default().clone();
         let ensure = cell.get_or_try_init(|| async {
+            let _one_at_a_time = self.declaring.lock().await;
             self.declare_unsent(&self.config.topology.delay(step)).await?;
             if !self.known.contains(step) {
                 self.announce(step, deadline).await?;
