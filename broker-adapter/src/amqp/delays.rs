@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Streams need a window, and send by chunks; entries are a few bytes.
 const WINDOW: u16 = 100;
@@ -71,7 +71,10 @@ pub(crate) async fn follow(session: Arc<Session>) {
     let name = session.config.topology.announcement_stream();
     loop {
         let fault = match prepare(&session).await {
-            Ok(()) => read(&session, &name).await,
+            Ok(()) => {
+                make_first(&session).await;
+                read(&session, &name).await
+            }
             Err(fault) => fault,
         };
         if !session.is_alive() {
@@ -98,6 +101,13 @@ pub(crate) async fn follow(session: Arc<Session>) {
 /// Makes the stream if it is not there. Then no delay queue is there either: each is announced before its first use.
 async fn prepare(session: &Session) -> Result<(), Fault> {
     apply::declare_queue(&mut session.requests(), &session.config.topology.announcements()).await
+}
+
+/// Makes the queue of the shortest delay before it is needed, so that there is one old enough when it is.
+async fn make_first(session: &Session) {
+    let deadline = Instant::now() + session.config.operation_timeout;
+    // What is wrong with it is met again, and told, when it is needed.
+    let _ = session.ensure_delay(Step::FIRST, deadline).await;
 }
 
 /// Reads from the first entry on, until something fails.

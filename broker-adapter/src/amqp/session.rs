@@ -121,6 +121,12 @@ impl KnownDelays {
         self.steps.borrow().contains_key(&step)
     }
 
+    /// When each known delay queue is old enough to be relied on.
+    pub(crate) fn ripe(&self) -> impl Iterator<Item = (Step, Instant)> {
+        let known: Vec<_> = self.steps.borrow().iter().map(|(step, known)| (*step, known.since + RIPE_AFTER)).collect();
+        known.into_iter()
+    }
+
     /// From when on a confirmation from that target can be relied on. Whoever publishes to a work queue knows that it is
     /// old enough by the tasks that came from it; the others may have been made as late as when we first heard of them.
     fn ripe_at(&self, target: &Target) -> Option<Instant> {
@@ -312,7 +318,7 @@ impl Session {
     }
 
     /// Declares the delay queue of one length, and tells the other dispatchers before the first task goes there.
-    async fn ensure_delay(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
+    pub(crate) async fn ensure_delay(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
         let cell = self.delays.lock().unwrap_or_else(PoisonError::into_inner).entry(step).or_default().clone();
         let ensure = cell.get_or_try_init(|| async {
             let _one_at_a_time = self.declaring.lock().await;

@@ -121,6 +121,7 @@ pub(crate) struct Supervisor {
     events: mpsc::Sender<BrokerEvent>,
     next_opening: u64,
     told_delays: BTreeSet<Step>,
+    told_settled: BTreeSet<Step>,
     backoff: Backoff,
 }
 
@@ -154,7 +155,16 @@ impl Supervisor {
             addresses.shuffle(&mut rand::rng());
         }
         let backoff = Backoff::new(shared.config.backoff_min, shared.config.backoff_max);
-        Self { shared, addresses, next_address: 0, events, next_opening: 0, told_delays: BTreeSet::new(), backoff }
+        Self {
+            shared,
+            addresses,
+            next_address: 0,
+            events,
+            next_opening: 0,
+            told_delays: BTreeSet::new(),
+            told_settled: BTreeSet::new(),
+            backoff,
+        }
     }
 
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -268,8 +278,9 @@ impl Supervisor {
         known.mark_changed();
         loop {
             let retry_at = open.reconcile(&mut self.next_opening).await;
+            let settled_at = self.tell_settled().await;
             let retry = async {
-                match retry_at {
+                match retry_at.into_iter().chain(settled_at).min() {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -299,6 +310,20 @@ impl Supervisor {
                 () = retry => {}
             }
         }
+    }
+
+    /// Tells of the delay queues that are old enough to be relied on by now; returns when the next one will be.
+    async fn tell_settled(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next = None;
+        for (step, at) in self.shared.known.ripe() {
+            if at > now {
+                next = next.into_iter().chain([at]).min();
+            } else if self.told_delays.contains(&step) && self.told_settled.insert(step) {
+                self.tell(BrokerEvent::DelaySettled(step)).await;
+            }
+        }
+        next
     }
 
     async fn tell(&self, event: BrokerEvent) {

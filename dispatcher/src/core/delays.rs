@@ -53,6 +53,8 @@ struct Lane {
     opening: Option<Opening>,
     /// Closed by the core, since its head is due in a long time only.
     asleep: bool,
+    /// Takes messages without delay of its own.
+    settled: bool,
     last_acks: LastAcks,
 }
 
@@ -91,6 +93,22 @@ impl Delays {
 impl Core {
     pub(super) fn on_delay_exists(&mut self, step: Step) {
         self.know_delay(step);
+    }
+
+    pub(super) fn on_delay_settled(&mut self, step: Step) {
+        if let Some(lane) = self.delays.steps.get_mut(&step) {
+            lane.settled = true;
+        }
+    }
+
+    /// The delay queue for a wait: the longest that does not overshoot; the shortest for less than that. As long as that
+    /// one is so new that publishing to it takes its time, a shorter one that is not, if there is one: the task comes
+    /// round again with the rest.
+    pub(super) fn delay_for(&mut self, wait: Duration) -> Step {
+        let step = Step::floor(wait).unwrap_or_else(|| Step::ceil(wait));
+        self.know_delay(step);
+        let mut settled = self.delays.steps.range(..=step).rev().filter(|(_, lane)| lane.settled);
+        settled.next().map_or(step, |(step, _)| *step)
     }
 
     /// From now on this dispatcher takes its part of that delay queue.
@@ -169,24 +187,17 @@ impl Core {
             return;
         }
         let rest = head.book.due_at.map_or(Duration::ZERO, |due| due.since(now.wall));
-        let (target, purpose) = match head.book.return_to.clone() {
-            Some(_) if rest > self.config.hold_max => {
-                let step = Step::floor(rest).unwrap_or_else(|| Step::ceil(rest));
-                head.book.hop_at = Some(now.wall);
-                (Target::Delay(step), Purpose::Retry)
-            }
-            Some(queue) => {
-                head.book.hop_at = None;
-                (Target::Queue(queue.into()), Purpose::Due)
-            }
-            None => {
-                let detail = "a message in a delay queue that does not say where to return to".to_owned();
-                return self.bury_head(id, BuryReason::Undecodable, detail);
-            }
+        let Some(queue) = head.book.return_to.clone() else {
+            let detail = "a message in a delay queue that does not say where to return to".to_owned();
+            return self.bury_head(id, BuryReason::Undecodable, detail);
         };
-        if let Target::Delay(step) = target {
-            self.know_delay(step);
-        }
+        let goes_round = rest > self.config.hold_max;
+        head.book.hop_at = goes_round.then_some(now.wall);
+        let (target, purpose) = if goes_round {
+            (Target::Delay(self.delay_for(rest)), Purpose::Retry)
+        } else {
+            (Target::Queue(queue.into()), Purpose::Due)
+        };
         self.move_head(id, target, purpose, &[]);
     }
 

@@ -323,6 +323,7 @@ impl Core {
             BrokerEvent::Blocked(blocked) => self.emit(Event::BrokerBlocked(blocked)),
             BrokerEvent::SourceFailed { source, detail } => self.emit(Event::SourceFailed { source, detail }),
             BrokerEvent::DelayExists(step) => self.on_delay_exists(step),
+            BrokerEvent::DelaySettled(step) => self.on_delay_settled(step),
             BrokerEvent::Opened { source, opening } => self.on_opened(source, opening),
             BrokerEvent::Closed { opening } => self.on_closed(opening),
             BrokerEvent::Delivered(delivery) => match self.inlets.get(&delivery.tag.opening) {

@@ -125,8 +125,7 @@ impl Core {
     /// Off into the delay grid: the largest step that does not overshoot; whoever takes it out sends it round again
     /// with the rest.
     pub(super) fn delay(&mut self, id: TicketId, wait: Duration) {
-        let step = Step::floor(wait).unwrap_or_else(|| Step::ceil(wait));
-        self.know_delay(step);
+        let step = self.delay_for(wait);
         let now = self.now.wall;
         let ticket = &mut self.tickets[id];
         let queue = self.config.lanes[ticket.lane].queue.clone();

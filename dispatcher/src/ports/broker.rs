@@ -93,6 +93,9 @@ pub enum BrokerEvent {
     /// There is a delay queue of this length at the broker. Told once for each at the start, and whenever another
     /// dispatcher has made one.
     DelayExists(Step),
+    /// What is published to the delay queue of this length is confirmed at once from now on. As long as that is told of
+    /// none, a publish to any of them is; otherwise the others' confirmations may take some seconds.
+    DelaySettled(Step),
 }
 
 /// Why a publish does not count.

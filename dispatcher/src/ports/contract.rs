@@ -366,6 +366,7 @@ impl<B: Broker> Client<B> {
                 self.waiting.retain(|delivery| delivery.tag.opening != opening);
             }
             BrokerEvent::DelayExists(step) => assert!(self.known.insert(step), "{step:?} was told of twice"),
+            BrokerEvent::DelaySettled(step) => assert!(self.known.contains(&step), "{step:?} is not there yet"),
             BrokerEvent::SourceFailed { source, detail } => panic!("{source:?} failed: {detail}"),
             BrokerEvent::Blocked(_) => {}
         }

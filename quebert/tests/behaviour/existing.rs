@@ -64,7 +64,7 @@ async fn queues_of_another_program_are_served_without_declaring_them() {
         _ => Reply::status(200),
     })
     .await;
-    let dispatching = site.run().await;
+    let dispatching = site.run_settled().await;
     for priority in PRIORITIES {
         for kind in ["plain", "retried", "gone"] {
             let message = task(&format!("{priority}-{kind}"), executor.url(&format!("/{kind}")));
@@ -106,7 +106,7 @@ async fn a_due_task_whose_queue_is_gone_is_buried_with_that_reason() {
         lanes.work.slots_max = 2";
     let site = Site::new("unroutable", toml).await;
     let executor = Executor::start(|_| Reply::status(200)).await;
-    let dispatching = site.run().await;
+    let dispatching = site.run_settled().await;
     let message = Envelope { id: Some("t".into()), delay_ms: Some(3_000), ..Envelope::new(executor.url("/")) };
     let message = message.to_message(Form::Envelope(&JsonCodec)).unwrap();
     site.publish("work", message.clone()).await;

@@ -46,7 +46,7 @@ async fn no_attempt_is_early_and_99_of_100_are_less_than_a_second_and_a_half_lat
             Reply::status(if fails { 500 } else { 200 })
         })
         .await;
-    let dispatching = site.run().await;
+    let dispatching = site.run_settled().await;
 
     let mut rng = StdRng::seed_from_u64(11);
     let mut etas: BTreeMap<String, Timestamp> = BTreeMap::new();

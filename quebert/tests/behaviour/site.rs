@@ -3,7 +3,10 @@
 use crate::recorder::{Recorder, Seen};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use quebert::{App, Broker, Config, Message, Running, Summary, Target, compose};
-use quebert_broker_adapter::{amqp::RabbitAdmin, testing::PrivateRabbit};
+use quebert_broker_adapter::{
+    amqp::{RIPE_AFTER, RabbitAdmin},
+    testing::PrivateRabbit,
+};
 use quebert_dispatcher::grid::Step;
 use std::{
     ops::Deref,
@@ -78,6 +81,16 @@ impl Site {
     /// A dispatcher, with its lanes open.
     pub(crate) async fn run(&self) -> Dispatching {
         self.run_app(App::new(self.config.clone())).await
+    }
+
+    /// The same, with a delay queue that is old enough to be relied on from the first task on. RabbitMQ tells of no moment
+    /// from which that is so, and the adapter goes by age.
+    pub(crate) async fn run_settled(&self) -> Dispatching {
+        let dispatching = self.run().await;
+        let first = Target::Delay(Step::FIRST);
+        eventually("the first delay queue", async || self.admin.depth(&first).await.is_some()).await;
+        tokio::time::sleep(RIPE_AFTER + Duration::from_millis(200)).await;
+        dispatching
     }
 
     /// The same over this broker.

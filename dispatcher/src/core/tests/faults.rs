@@ -374,3 +374,27 @@ fn a_mediator_that_always_says_not_now_is_not_asked_in_a_hot_loop() {
     }
     assert!((5..=10).contains(&asked), "asked {asked} times in a second");
 }
+
+#[test]
+fn while_a_delay_queue_is_new_an_older_one_takes_its_tasks() {
+    let mut world = one_lane();
+    let second = crate::grid::Step::from_millis(1000).unwrap();
+    world.feed(Input::Broker(BrokerEvent::DelayExists(second)));
+    world.feed(Input::Broker(BrokerEvent::DelaySettled(second)));
+    world.produce("q.a", message(r#"{"id":"t","url":"http://host/","delay_ms":4000}"#));
+    let produced = world.now.mono;
+    world.deliver_all();
+    world.confirm_all();
+    assert_eq!(world.delay_steps(), [second]);
+    assert!(world.wanted.contains_key(&delay_queue(4)), "it is made all the same");
+    for step in [2000, 3000].map(|ms| crate::grid::Step::from_millis(ms).unwrap()) {
+        world.feed(Input::Broker(BrokerEvent::DelaySettled(step)));
+    }
+    while world.sending.is_empty() {
+        world.deliver_all();
+        world.confirm_all();
+        world.advance(Duration::from_millis(100));
+    }
+    let waited = world.now.mono - produced;
+    assert!(waited >= 4 * SECOND && waited < 5 * SECOND, "{waited:?}");
+}
