@@ -73,10 +73,15 @@ impl Entry {
         let mut extras = Vec::new();
         for (n, pair) in self.executions.windows(2).enumerate() {
             let (before, this) = (pair[0], pair[1]);
-            if !before.succeeded() && this.attempt == before.attempt + 1 {
+            let earlier = &self.executions[..=n];
+            // Each failed execution accounts for one of the next attempt.
+            let accounted = match this.attempt {
+                1 => 1,
+                k => earlier.iter().filter(|e| e.attempt + 1 == k && !e.succeeded()).count(),
+            };
+            if earlier.iter().filter(|e| e.attempt == this.attempt).count() < accounted {
                 continue;
             }
-            let earlier = &self.executions[..=n];
             // All copies of an attempt descend from the attempt before, or for a delayed task from its publish: it was
             // moved through the delay grid since then, and a fault during a move may leave a second copy.
             let origin = earlier.iter().find(|e| e.attempt + 1 == this.attempt).map(|e| e.at);
