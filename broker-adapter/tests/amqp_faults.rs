@@ -345,6 +345,26 @@ async fn delay_queues_are_known_after_a_kill_right_after_they_were_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delay_queue_that_is_opened_while_it_is_made_costs_no_session() {
+    let node = node().await;
+    let mut client = Client::start(config(node.url(), &[]));
+    client.connected().await;
+    // Both at once, as the core does with the first task of a length.
+    let steps: Vec<Step> = Step::all().take(12).collect();
+    let publishes: Vec<_> = steps.iter().map(|step| client.broker.publish(Target::Delay(*step), message(1))).collect();
+    let publishes: Vec<_> = publishes.into_iter().map(tokio::spawn).collect();
+    steps.iter().for_each(|step| client.broker.open(Source::Delay(*step), 3));
+    for _ in &steps {
+        client.delivery().await;
+    }
+    for publish in publishes {
+        publish.await.unwrap().unwrap();
+    }
+    assert!(!client.was_disconnected(), "{:#?}", client.seen);
+    client.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_delay_queue_is_made_again_by_the_next_publish() {
     let node = node().await;
     let client = Client::start(config(node.url(), &[]));

@@ -1,5 +1,7 @@
 //! `amqps://` to a real RabbitMQ: whom it trusts, how it shows who it is, and what it says when that fails.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 use quebert_broker_adapter::{
     amqp::{AdminError, ConfigError, Identity, LaneTopology, RabbitAdmin, RabbitBroker, RabbitConfig, Tls, Topology},
     testing::{PrivateRabbit, rabbit::free_port},

@@ -21,7 +21,7 @@ pub struct RetryPolicy {
     pub backoff_max: Duration,
     /// Attempts in all, the first included; `None` is without limit.
     pub max_attempts: Option<u32>,
-    /// No attempt starts later than this after the task was enqueued; `None` is without limit.
+    /// No further attempt is scheduled for later than this after the task was enqueued; `None` is without limit.
     pub max_age: Option<Duration>,
     /// The longest delay that an executor may ask for by `Retry-After` or `Quebert-Retry: after=`.
     pub retry_after_max: Duration,

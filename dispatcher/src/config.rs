@@ -36,7 +36,8 @@ pub struct LaneConfig {
 /// How a free shared slot is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schedule {
-    /// To the highest priority. With a bound, a lane that could send is passed over at most that often in a row.
+    /// To the highest priority. With a bound, a lane that could send is passed over at most that often in a row (plus
+    /// once for each other lane that has reached the bound as well).
     Strict {
         /// Most grants in a row that pass over a lane that could send; `None` is without bound.
         pass_over_max: Option<u32>,

@@ -1,5 +1,7 @@
 //! The broker port's contract, on the broker in memory.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 use quebert_dispatcher::{
     memory::MemoryBroker,
     ports::{

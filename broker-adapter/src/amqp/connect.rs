@@ -12,7 +12,7 @@ use lapin::{
 use std::{
     io,
     net::{Shutdown, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -64,7 +64,8 @@ pub(crate) async fn connect(address: &Address, config: &RabbitConfig, role: &str
     let tls = tls_config(config);
     let name = format!("{}-{role}", config.connection_name);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    // A second handle of the socket: shutting it down is what ends lapin's thread when we stop waiting.
+    // A second handle of the socket: shutting it down is what ends lapin's thread when we stop waiting. That thread dials
+    // by itself, so it may come to it, or be through with it, only when nobody waits any more: then the handle says no.
     let handle = SocketHandle::default();
     let keep = handle.clone();
     let runtime = lapin::runtime::default_runtime().map_err(|e| failed(describe(&e)))?;
@@ -72,9 +73,10 @@ pub(crate) async fn connect(address: &Address, config: &RabbitConfig, role: &str
         address.0.clone(),
         runtime,
         async move |uri: AMQPUri, runtime: async_rs::TokioRuntime| {
+            keep.refuse_if_shut()?;
             let stream =
                 timeout(limit, dial(&uri, &runtime)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            keep.hold(tune(stream.get_ref())?);
+            keep.hold(tune(stream.get_ref())?)?;
             let stream = AsyncTcpStream::Plain(stream);
             Ok(match uri.scheme {
                 AMQPScheme::AMQP => stream,
@@ -132,18 +134,41 @@ fn tls_config(config: &RabbitConfig) -> OwnedTLSConfig {
 }
 
 #[derive(Clone, Default)]
-struct SocketHandle(Arc<Mutex<Option<TcpStream>>>);
+struct SocketHandle(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+enum Held {
+    /// Not dialled yet.
+    #[default]
+    Nothing,
+    Socket(TcpStream),
+    /// For good: no later socket gets in here.
+    Shut,
+}
 
 impl SocketHandle {
-    fn hold(&self, socket: TcpStream) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    fn hold(&self, socket: TcpStream) -> io::Result<()> {
+        let mut held = self.held();
+        if matches!(*held, Held::Shut) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        *held = Held::Socket(socket);
+        Ok(())
+    }
+
+    fn refuse_if_shut(&self) -> io::Result<()> {
+        if matches!(*self.held(), Held::Shut) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     fn shut_down(&self) {
-        if let Some(socket) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Held::Socket(socket) = std::mem::replace(&mut *self.held(), Held::Shut) {
             // It may be shut already; either way nobody uses it any more.
             let _ = socket.shutdown(Shutdown::Both);
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     address::Address,
     apply::{self, Report},
     connect::{ConnectError, Link, connect, describe},
+    delays::Announcement,
     publish::Publisher,
     rpc::{Fault, Requests},
     topology::Queue,
@@ -54,6 +55,12 @@ pub(crate) struct Session {
     consume: Link,
     publish: Link,
     publisher: Publisher,
+    address: Address,
+    /// The connection over which the announcements are read, while they are. A fault of it costs nothing else.
+    reading: Mutex<Option<Arc<Link>>>,
+    /// Delay queues are declared one at a time: a new quorum queue is work for the broker, and a burst of them was seen to
+    /// end in an internal error of a loaded one.
+    declaring: tokio::sync::Mutex<()>,
     /// Delay queues that this session has declared and announced.
     delays: Mutex<BTreeMap<Step, Arc<OnceCell<()>>>>,
     /// Lengths that the stream tells of, and those made here; shared with all sessions of one broker.
@@ -66,8 +73,17 @@ pub(crate) struct Session {
 /// The delay queues that are known to be at the broker, and since when.
 #[derive(Debug)]
 pub(crate) struct KnownDelays {
-    steps: watch::Sender<BTreeMap<Step, Instant>>,
+    steps: watch::Sender<BTreeMap<Step, Known>>,
     since: Instant,
+}
+
+/// A delay queue that is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// When it was made, or the latest moment at which that can have been.
+    since: Instant,
+    /// Whether it was deleted and made anew here, so that what the stream tells of it is about the former one.
+    anew: bool,
 }
 
 impl KnownDelays {
@@ -75,23 +91,29 @@ impl KnownDelays {
         Self { steps: watch::Sender::new(BTreeMap::new()), since: Instant::now() }
     }
 
-    pub(crate) fn add(&self, step: Step) {
-        self.steps.send_if_modified(|known| {
-            let is_new = !known.contains_key(&step);
-            known.entry(step).or_insert_with(Instant::now);
-            is_new
+    /// It is there, and has been for `age` at least.
+    pub(crate) fn add(&self, step: Step, age: Duration) {
+        let now = Instant::now();
+        let since = now.checked_sub(age.min(RIPE_AFTER)).unwrap_or(now);
+        self.steps.send_if_modified(|known| match known.get_mut(&step) {
+            Some(known) if known.anew || known.since <= since => false,
+            Some(known) => {
+                known.since = since;
+                true
+            }
+            None => known.insert(step, Known { since, anew: false }).is_none(),
         });
     }
 
     /// It was gone and is made anew, so it is young again.
     fn renew(&self, step: Step) {
         self.steps.send_if_modified(|known| {
-            known.insert(step, Instant::now());
+            known.insert(step, Known { since: Instant::now(), anew: true });
             false
         });
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<Step, Instant>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<Step, Known>> {
         self.steps.subscribe()
     }
 
@@ -104,7 +126,7 @@ impl KnownDelays {
     fn ripe_at(&self, target: &Target) -> Option<Instant> {
         match target {
             Target::Queue(_) => None,
-            Target::Delay(step) => self.steps.borrow().get(step).map(|since| *since + RIPE_AFTER),
+            Target::Delay(step) => self.steps.borrow().get(step).map(|known| known.since + RIPE_AFTER),
             Target::Dead(_) => Some(self.since + RIPE_AFTER),
         }
     }
@@ -132,12 +154,33 @@ impl Session {
             config.operation_timeout,
             address.header_bytes_max(),
         );
-        Ok(Self { config, consume, publish, publisher, delays: Mutex::default(), known, lost, blocked, watchers })
+        Ok(Self {
+            config,
+            consume,
+            publish,
+            publisher,
+            address: address.clone(),
+            reading: Mutex::default(),
+            declaring: tokio::sync::Mutex::default(),
+            delays: Mutex::default(),
+            known,
+            lost,
+            blocked,
+            watchers,
+        })
     }
 
     /// The connection for consuming, acks and questions.
     pub(crate) fn consuming(&self) -> &Connection {
         &self.consume.connection
+    }
+
+    /// A connection of its own for reading the announcements: a stream that is not ready yet costs the connection that
+    /// asks for it (seen on 3.10.8: "Stream not found", right after it was declared).
+    pub(crate) async fn connect_for_reading(&self) -> Result<Arc<Link>, ConnectError> {
+        let link = Arc::new(connect(&self.address, &self.config, "announcements").await?);
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(link.clone());
+        Ok(link)
     }
 
     /// Requests over the connection that the broker doesn't block.
@@ -166,13 +209,22 @@ impl Session {
     pub(crate) fn cut(&self) {
         self.consume.cut();
         self.publish.cut();
+        if let Some(link) = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            link.cut();
+        }
     }
 
     /// Closes both connections in the orderly way.
     pub(crate) async fn close(&self, limit: Duration) {
         // Closed on purpose, so nobody is to report it.
         self.watchers.iter().for_each(AbortHandle::abort);
-        tokio::join!(self.consume.close(limit), self.publish.close(limit));
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let close_reading = async {
+            if let Some(link) = &reading {
+                link.close(limit).await;
+            }
+        };
+        tokio::join!(self.consume.close(limit), self.publish.close(limit), close_reading);
     }
 
     /// Declares and checks the topology.
@@ -195,15 +247,20 @@ impl Session {
     /// Publishes to a target; declares a delay queue or dead letters that are missing. Ends when the message is safe.
     pub(crate) async fn publish(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
         self.publish_confirmed(target, message).await?;
-        let Some(ripe_at) = self.known.ripe_at(target).filter(|at| *at > Instant::now()) else { return Ok(()) };
         let mut lost = self.lost();
-        tokio::select! {
-            biased;
-            _ = lost.wait_for(Option::is_some) => {
-                Err(PublishError::Unknown("the session was lost while the queue was new".into()))
+        // The stream may tell meanwhile that the queue is older than it seems.
+        let mut known = self.known.subscribe();
+        while let Some(ripe_at) = self.known.ripe_at(target).filter(|at| *at > Instant::now()) {
+            tokio::select! {
+                biased;
+                _ = lost.wait_for(Option::is_some) => {
+                    return Err(PublishError::Unknown("the session was lost while the queue was new".into()));
+                }
+                Ok(()) = known.changed() => {}
+                () = tokio::time::sleep_until(ripe_at) => {}
             }
-            () = tokio::time::sleep_until(ripe_at) => Ok(()),
         }
+        Ok(())
     }
 
     async fn publish_confirmed(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
@@ -258,10 +315,11 @@ impl Session {
     async fn ensure_delay(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
         let cell = self.delays.lock().unwrap_or_else(PoisonError::into_inner).entry(step).or_default().clone();
         let ensure = cell.get_or_try_init(|| async {
+            let _one_at_a_time = self.declaring.lock().await;
             self.declare_unsent(&self.config.topology.delay(step)).await?;
             if !self.known.contains(step) {
                 self.announce(step, deadline).await?;
-                self.known.add(step);
+                self.known.add(step, Duration::ZERO);
             }
             Ok(())
         });
@@ -277,8 +335,7 @@ impl Session {
     }
 
     async fn announce(&self, step: Step, deadline: Instant) -> Result<(), PublishError> {
-        let text = step.length().as_millis().to_string();
-        let message = Message { body: text.into(), ..Message::default() };
+        let message = Message { body: Announcement::now(step).to_string().into(), ..Message::default() };
         match self.send("", &self.config.topology.announcement_stream(), &message, deadline).await {
             Err(PublishError::Returned(words) | PublishError::Refused(words)) => {
                 // Where there can be no stream, the others look for delay queues by themselves.
@@ -305,12 +362,18 @@ impl Session {
         }
     }
 
-    /// Declares the delay queue of one length, for consuming.
-    pub(crate) async fn declare_delay(&self, step: Step) -> Result<(), Fault> {
-        match apply::declare_queue(&mut self.requests(), &self.config.topology.delay(step)).await {
-            Err(Fault::Refused { .. }) => Ok(()),
-            result => result,
+    /// Sees to it that the delay queue of one length is there, for consuming. `again` is whether an earlier try failed.
+    ///
+    /// Through the same gate as publishing: while a quorum queue is being made, RabbitMQ (seen on 3.10.8) answers another
+    /// declare of it as if it were there, and a `basic.consume` before its process runs crashes the whole connection
+    /// (`INTERNAL_ERROR`, `noproc` in the broker's log).
+    pub(crate) async fn delay_ready(&self, step: Step, again: bool) -> Result<(), Fault> {
+        if again {
+            self.delays.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
         }
+        let deadline = Instant::now() + self.config.operation_timeout;
+        let ready = self.ensure_delay(step, deadline).await;
+        ready.map_err(|error| Fault::Lost { reason: "channel", words: error.to_string() })
     }
 
     async fn send(&self, exchange: &str, key: &str, m: &Message, deadline: Instant) -> Result<(), PublishError> {

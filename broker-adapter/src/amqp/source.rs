@@ -137,7 +137,7 @@ impl Opener {
                 queue.to_string()
             }
             Source::Delay(step) => {
-                self.session.declare_delay(*step).await?;
+                self.session.delay_ready(*step, self.again).await?;
                 self.session.config.topology.delay_queue(*step)
             }
         };

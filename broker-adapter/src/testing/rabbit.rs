@@ -2,6 +2,9 @@
 //!
 //! It never touches a node that it did not start: whatever it ends, it ends by process id. A guard process outlives the
 //! test by a moment and cleans up even after `kill -9` of the test or a node kept in a `static`.
+//!
+//! `QUEBERT_RABBITMQ_ROOT` names the root of another system whose RabbitMQ is used instead of the installed one, as
+//! `scripts/rabbitmq4` makes it. Its programs run there by chroot, which wants root.
 
 use std::{
     fs, io,
@@ -16,6 +19,8 @@ use std::{
 
 /// Where Debian keeps the programs themselves; those in /usr/sbin are wrappers that switch the user.
 const BIN: &str = "/usr/lib/rabbitmq/bin";
+/// The root of another system to run RabbitMQ from.
+const ROOT: &str = "QUEBERT_RABBITMQ_ROOT";
 /// How long a node may take to come up: 5 to 14 s were measured on two loaded cores.
 const START_LIMIT: Duration = Duration::from_secs(90);
 /// How long one `rabbitmqctl` may take: about 1 s when idle.
@@ -186,8 +191,10 @@ impl PrivateRabbit {
     fn spawn_server(&self) -> io::Result<()> {
         let out = fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
         // A session of its own: a terminal's Ctrl-C is the test's affair.
+        let server = self.command("rabbitmq-server");
         Command::new("setsid")
-            .arg(format!("{BIN}/rabbitmq-server"))
+            .arg(server.get_program())
+            .args(server.get_args())
             .envs(self.env())
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
@@ -203,7 +210,18 @@ impl PrivateRabbit {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(format!("{BIN}/{program}"));
+        let mut command = match std::env::var_os(ROOT) {
+            None => Command::new(format!("{BIN}/{program}")),
+            // In a mount namespace of its own, in which the other system sees our processes and our folders, so that all
+            // paths and process ids mean the same. The mounts go with the last process there.
+            Some(root) => {
+                let mut command = Command::new("unshare");
+                let temp = std::env::temp_dir();
+                command.args(["--mount", "sh", "-ec", ENTER, "enter"]).arg(root).arg(temp);
+                command.arg(format!("{BIN}/{program}"));
+                command
+            }
+        };
         command.envs(self.env());
         command
     }
@@ -250,6 +268,15 @@ impl Drop for PrivateRabbit {
         let _ = guard.wait();
     }
 }
+
+/// Runs a program in another root (`$1`), with `$2` at the same place in it.
+const ENTER: &str = r#"root=$1 temp=$2
+shift 2
+mkdir -p "$root$temp"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$temp" "$root$temp"
+exec chroot "$root" "$@""#;
 
 /// A shell that waits for the end of its input, which comes with the end of this process however it ends, and then kills
 /// what is left of the node and removes its folder.

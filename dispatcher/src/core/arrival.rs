@@ -2,6 +2,7 @@
 
 use super::{
     Action, CopyKey, Core, Phase, TicketId, Timer,
+    destinations::DestId,
     ticket::{Facts, Resume, State, Ticket},
 };
 use crate::{
@@ -103,12 +104,13 @@ impl Core {
         true
     }
 
-    fn facts_of(&mut self, lane: usize, task: &Task, book: &Bookkeeping) -> Facts {
+    fn facts_of(&self, lane: usize, task: &Task, book: &Bookkeeping) -> Facts {
         let config = &self.config.lanes[lane];
         let ttl = || config.ttl_default.map(|ttl| book.enqueued_at.unwrap_or(self.now.wall).saturating_add(ttl));
         Facts {
             id: task.id.clone(),
-            dest: self.destinations.intern(&task.destination, &self.config.destinations),
+            // Looked up when it waits for it: what only passes through must not fill the memory with its destinations.
+            dest: DestId::default(),
             expires_at: task.expires_at.or_else(ttl),
             not_before: task.not_before,
             enqueued_at: book.enqueued_at,

@@ -13,8 +13,8 @@ use std::{
 const IDLE_KEPT: usize = 10_000;
 
 /// Requests that a destination may have under way, in a lane that others use too, before it has answered: enough to see
-/// whether it is there, few enough to do no harm if it is not.
-const TRUST_FIRST: u32 = 2;
+/// whether it is there.
+const TRUST_FIRST: u32 = 1;
 
 /// In a lane that others use too, a destination that has not answered yet is given this part of the usual patience.
 pub(crate) const UNHEARD_PART: u32 = 4;
@@ -46,7 +46,7 @@ pub(crate) struct Dest {
     typical: Option<Duration>,
     /// Whether its last request ran into its time limit.
     timed_out: bool,
-    /// Requests that it may have under way in a lane that others use too: a few at first, one more with each answer.
+    /// Requests that it may have under way in a lane that others use too: one at first, one more with each answer.
     trust: u32,
 }
 
@@ -163,6 +163,15 @@ impl Destinations {
         if self.all.len() > IDLE_KEPT && self.of(id).is_idle() {
             let dest = self.all.remove(id).expect("was just there");
             self.by_name.remove(&dest.name);
+        }
+    }
+
+    /// Forgets those that are idle, if there are too many. Looks at all, so it is for now and then.
+    pub(crate) fn release_idle(&mut self) {
+        if self.all.len() > IDLE_KEPT {
+            for id in self.ids() {
+                self.release(id);
+            }
         }
     }
 

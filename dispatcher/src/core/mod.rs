@@ -378,6 +378,7 @@ impl Core {
     fn sweep(&mut self) {
         self.put_off_overdue();
         self.forget_orphans();
+        self.destinations.release_idle();
         self.timers.set(self.now.mono + self.sweep_every(), Timer::Sweep);
     }
 

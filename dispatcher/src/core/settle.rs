@@ -17,6 +17,9 @@ use quebert_wire::{HeaderValue, Message, header, limits::MESSAGE_HEAD_BYTES_MAX}
 use rand::RngExt;
 use std::time::Duration;
 
+/// The shortest time that a task is put off for: a mediator that says "not now" at once must not be asked in a hot loop.
+const PUT_OFF_MIN: Duration = Duration::from_millis(100);
+
 /// A dead letter's detail is cut to this many bytes.
 const DETAIL_MAX: usize = 1024;
 /// So many names of headers that did not fit into a dead letter are kept, of at most 255 bytes each.
@@ -75,6 +78,7 @@ impl Core {
 
     /// Not now, and it uses up no attempt.
     pub(super) fn put_off(&mut self, id: TicketId, reason: RetryReason, delay: Duration) {
+        let delay = delay.max(PUT_OFF_MIN);
         let due = self.now.wall.saturating_add(delay);
         if self.tickets[id].facts().expires_at.is_some_and(|at| due >= at) {
             return self.expire(id, ExpiryStage::BeforeRetry);

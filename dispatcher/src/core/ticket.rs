@@ -47,6 +47,7 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) id: TaskId,
+    /// Nobody's until the task waits for it.
     pub(crate) dest: DestId,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) not_before: Option<Timestamp>,

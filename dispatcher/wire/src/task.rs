@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 pub struct RetryOverrides {
     /// Attempts in all, the first one included; at least 1.
     pub max_attempts: Option<u32>,
-    /// No attempt starts later than this after the task was created.
+    /// No further attempt is scheduled for later than this after the task was created.
     pub max_age: Option<Duration>,
     /// Shortest delay between two attempts.
     pub backoff_min: Option<Duration>,

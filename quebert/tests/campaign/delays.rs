@@ -25,6 +25,10 @@ async fn delayed_tasks_survive_two_kills_of_the_broker_and_are_never_early() {
         let wanted = tasks * n / (kills + 1);
         let limit = Duration::from_secs(180);
         world.ledger.wait_until("the next kill", limit, |counts| counts.confirmed >= wanted).await;
+        if n == 1 {
+            let sessions = dispatcher.sum("quebert_broker_reconnects_total").await;
+            assert_eq!(sessions, 0.0, "new delay queues cost no session: {}", dispatcher.last_words());
+        }
         let waiting: u64 = world.waiting_in_grid().await;
         assert!(waiting > 500, "only {waiting} wait in the delay grid");
         let from = Moment::now();

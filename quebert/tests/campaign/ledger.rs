@@ -76,14 +76,13 @@ impl Entry {
             if !before.succeeded() && this.attempt == before.attempt + 1 {
                 continue;
             }
-            // A task that went through the delay grid was moved between queues before its last request, and a fault
-            // during the move may have left a second copy.
-            let moved = self.not_before.is_some() || self.executions[..=n].iter().any(|e| !e.succeeded());
-            let since = match (moved, n) {
-                (false, _) => before.at,
-                (true, 0) => self.published,
-                (true, n) => self.executions[n - 1].at,
-            };
+            let earlier = &self.executions[..=n];
+            // All copies of an attempt descend from the attempt before, or for a delayed task from its publish: it was
+            // moved through the delay grid since then, and a fault during a move may leave a second copy.
+            let origin = earlier.iter().find(|e| e.attempt + 1 == this.attempt).map(|e| e.at);
+            let origin = origin.or(self.not_before.map(|_| self.published));
+            let repeated = earlier.iter().rfind(|e| e.attempt == this.attempt).unwrap_or(&before);
+            let since = origin.unwrap_or(repeated.at);
             extras.push(Extra { execution: this, since });
         }
         extras
@@ -115,9 +114,11 @@ pub(crate) struct Judgement {
     pub(crate) completed: usize,
     pub(crate) executions: usize,
     pub(crate) extra: usize,
+    /// The most that one task was executed.
+    pub(crate) most: usize,
     /// Confirmed and never completed.
     pub(crate) lost: Vec<String>,
-    /// Executed more often than its failures and the faults account for.
+    /// Executed more often than failures and faults account for.
     pub(crate) unexplained: Vec<String>,
     /// Executed before its time.
     pub(crate) early: Vec<String>,
@@ -227,6 +228,7 @@ impl Ledger {
             judgement.confirmed += usize::from(entry.confirmed.is_some());
             judgement.completed += usize::from(entry.completed());
             judgement.executions += entry.executions.len();
+            judgement.most = judgement.most.max(entry.executions.len());
             if entry.confirmed.is_some() && !entry.completed() {
                 judgement.lost.push(id.clone());
             }
@@ -235,7 +237,8 @@ impl Ledger {
             }
             for extra in entry.extras() {
                 judgement.extra += 1;
-                if !books.faults.iter().any(|f| f.from <= extra.execution.at && f.until >= extra.since) {
+                let explained = books.faults.iter().any(|f| f.from <= extra.execution.at && f.until >= extra.since);
+                if !explained && judgement.unexplained.last() != Some(id) {
                     judgement.unexplained.push(id.clone());
                 }
             }

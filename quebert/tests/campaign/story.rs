@@ -3,7 +3,7 @@
 use super::ledger::{Books, Judgement, Ledger, Moment};
 use std::fmt::Write as _;
 
-/// Tasks told of at length. The rest is counted.
+/// Tasks told of at length, and executions of each. The rest is counted.
 const TOLD: usize = 10;
 
 impl Ledger {
@@ -42,7 +42,7 @@ fn tell(text: &mut String, books: &Books, id: &str, start: Moment) {
         let due = entry.not_before.map(|due| format!(", not before {}", seconds(due))).unwrap_or_default();
         let _ = writeln!(text, "  {id}: published {}, confirmed {confirmed}{due}", seconds(entry.published));
     }
-    for execution in executions {
+    for execution in executions.iter().take(TOLD) {
         let (attempt, status) = (execution.attempt, execution.status);
         let _ = writeln!(text, "      {}  attempt {attempt}: {status}", seconds(execution.at));
     }
@@ -51,10 +51,10 @@ fn tell(text: &mut String, books: &Books, id: &str, start: Moment) {
 impl std::fmt::Display for Judgement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} tasks, {} confirmed, {} lost, ", self.tasks, self.confirmed, self.lost.len())?;
-        write!(f, "{} executions, {} extra, ", self.executions, self.extra)?;
+        write!(f, "{} executions, at most {} of one task, {} extra, ", self.executions, self.most, self.extra)?;
         match self.unexplained.len() {
             0 => write!(f, "all explained"),
-            n => write!(f, "{n} unexplained"),
+            n => write!(f, "those of {n} tasks unexplained"),
         }?;
         match self.early.len() {
             0 => Ok(()),

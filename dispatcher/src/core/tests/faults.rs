@@ -356,3 +356,21 @@ fn short_backoffs_are_held_and_their_attempts_survive_a_drain() {
     let kept = world.everything().next().unwrap();
     assert_eq!(int(kept, "quebert-attempts"), Some(2));
 }
+
+#[test]
+fn a_mediator_that_always_says_not_now_is_not_asked_in_a_hot_loop() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.mediated = true;
+    let mut world = World::new(config);
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    let mut asked = 0;
+    for _ in 0..1000 {
+        if let Some((ticket, attempt)) = world.preparing.pop_front() {
+            asked += 1;
+            world.feed(Input::Prepared { ticket, attempt, before: Ok(Before::PutOff(Duration::ZERO)) });
+        }
+        world.advance(Duration::from_millis(1));
+    }
+    assert!((5..=10).contains(&asked), "asked {asked} times in a second");
+}

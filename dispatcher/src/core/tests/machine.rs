@@ -15,10 +15,11 @@ use proptest::{
     test_runner::{FileFailurePersistence, TestCaseError},
 };
 
-/// `PROPTEST_CASES` says how many runs each test makes; 256 without.
+/// `PROPTEST_CASES` says how many runs each test makes; 64 without, some seconds in all.
 fn settings() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
+        cases: if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 64 },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "src/core/tests/machine.proptest-regressions",
         ))),

@@ -72,7 +72,7 @@ pub struct Envelope {
     /// No attempt starts at or after this. At most one of this and `ttl_ms`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// No attempt starts later than this after the task was made; 1 ms to 400 days.
+    /// No further attempt is scheduled for later than this after the task was made; 1 ms to 400 days.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 34_560_000_000_u64))]
     pub ttl_ms: Option<u64>,
@@ -112,7 +112,7 @@ pub struct EnvelopeRetry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub max_attempts: Option<u32>,
-    /// No attempt starts later than this after the task was made; at most 400 days.
+    /// No further attempt is scheduled for later than this after the task was made; at most 400 days.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 34_560_000_000_u64))]
     pub max_age_ms: Option<u64>,

@@ -308,7 +308,7 @@ fn waiting(machine: &Machine) -> impl Iterator<Item = (usize, quebert_wire::Dest
 }
 
 /// Whether lane and destination leave room for one more request, whatever the destination has shown so far: in a lane
-/// that others use too it may have two under way before it has answered, if its share is as much.
+/// that others use too it may have one under way before it has answered.
 pub(super) fn could_send(machine: &Machine, lane: usize, destination: &quebert_wire::Destination) -> bool {
     let config = &machine.config.lanes[lane];
     let of_lane = machine.occupied.values().filter(|place| place.lane == lane).count();
@@ -318,7 +318,7 @@ pub(super) fn could_send(machine: &Machine, lane: usize, destination: &quebert_w
     let share = (u64::from(slots) * u64::from(machine.config.destinations.window_share)).div_ceil(100).max(1);
     of_lane < config.slots_max as usize
         && to_it.count() < machine.config.destinations.slots as usize
-        && to_it_of_lane < share.min(2) as usize
+        && to_it_of_lane < share.min(1) as usize
 }
 
 impl Machine {

@@ -66,7 +66,7 @@ impl Machine {
         for _ in 0..HOT {
             if let Some(source) = self.world.deliverable().first() {
                 let delivery = self.world.next_delivery(source);
-                self.deliver_one(source.clone(), delivery)?;
+                self.deliver_one(source, delivery)?;
             } else if !self.world.preparing.is_empty() {
                 self.prepared(0, Says::Send)?;
             } else if !self.world.sending.is_empty() {

@@ -169,7 +169,7 @@ impl Machine {
         for (source, delivery) in late {
             self.on_their_way -= usize::from(matches!(source, Source::Queue(_)));
             if !self.world.stopped {
-                self.deliver_one(source, delivery)?;
+                self.deliver_one(&source, delivery)?;
             }
         }
         Ok(())
@@ -257,16 +257,16 @@ impl Machine {
             let could = self.world.deliverable();
             let Some(source) = pick(&could, source) else { return Ok(()) };
             let delivery = self.world.next_delivery(source);
-            self.deliver_one(source.clone(), delivery)?;
+            self.deliver_one(source, delivery)?;
         }
         Ok(())
     }
 
-    pub(super) fn deliver_one(&mut self, source: Source, delivery: Delivery) -> Result<(), Broken> {
+    pub(super) fn deliver_one(&mut self, source: &Source, delivery: Delivery) -> Result<(), Broken> {
         let (mono, wall) = (self.world.now.mono, self.world.now.wall);
         let n = number_of(&delivery.message);
         let known = &mut self.tasks[n];
-        if let (Source::Queue(queue), None) = (&source, int(&delivery.message, "quebert-enqueued-at"))
+        if let (Source::Queue(queue), None) = (source, int(&delivery.message, "quebert-enqueued-at"))
             && !known.spec.stamped
         {
             // What is relative counts from here on, until a note says otherwise.
