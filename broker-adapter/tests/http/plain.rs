@@ -397,7 +397,7 @@ async fn an_answer_that_comes_before_the_body_is_written_counts_and_ends_the_con
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_requests_at_a_time_are_each_made_once() {
     let executor = Executor::builder().keep(Keep::Ids).start(|_| Reply::status(200).after(SHORT)).await;
-    let transport = transport();
+    let transport = with(HttpConfig { idle_per_destination: 64, ..HttpConfig::default() });
     let send = |i: u32| {
         let mut request = get(&executor.url("/"));
         request.http.headers_mut().insert("webhook-id", i.into());

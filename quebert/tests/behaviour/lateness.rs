@@ -85,5 +85,7 @@ async fn no_attempt_is_early_and_99_of_100_are_less_than_a_second_and_a_half_lat
         dispatching.brief()
     );
     assert!(p99 < LATE_P99_MAX, "{p99:?} late at p99, {max:?} at most");
-    dispatching.end(&site).await;
+    // Whether every ack has arrived is not asked here: what the broker's channel has not passed on to a busy queue when it
+    // is closed comes again, and that is another promise's affair.
+    dispatching.stop().await;
 }

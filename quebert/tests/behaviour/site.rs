@@ -190,8 +190,20 @@ impl Dispatching {
         let delays = Step::all().filter(|step| step.length() <= DELAYS_LOOKED_AT).map(Target::Delay);
         for target in lanes.chain(delays) {
             // What a quorum queue tells of itself may be a moment old.
-            let what = format!("nothing left in {target:?}");
-            eventually(&what, async || site.admin.depth(&target).await.is_none_or(|depth| depth.ready == 0)).await;
+            let deadline = Instant::now() + LONG;
+            while site.admin.depth(&target).await.is_some_and(|depth| depth.ready > 0) {
+                if Instant::now() > deadline {
+                    let name = match &target {
+                        Target::Delay(step) => compose::topology(&site.config).delay_queue(*step),
+                        Target::Queue(queue) | Target::Dead(queue) => queue.to_string(),
+                    };
+                    let left = site.admin.browse(&name, 5).await.unwrap();
+                    let left: Vec<_> =
+                        left.iter().map(|message| (&message.id, &message.headers, &message.body)).collect();
+                    panic!("left in {target:?} after {summary:?}: {left:?}");
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
         summary
     }
