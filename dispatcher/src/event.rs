@@ -189,6 +189,13 @@ pub enum Event {
         /// How many it may have.
         limit: u32,
     },
+    /// A person paused a lane (`true`), or let it go on.
+    LanePaused {
+        /// The lane.
+        lane: Arc<str>,
+        /// As it is now.
+        paused: bool,
+    },
     /// A drain began.
     Draining,
     /// Limits and policies were replaced.

@@ -5,6 +5,7 @@
 //! [`adapters`].
 
 pub mod admin;
+pub mod api;
 mod app;
 pub mod cli;
 pub mod compose;

@@ -152,6 +152,14 @@ pub trait Broker: Send + Sync + 'static {
     /// Stores a message; `Ok` only when the broker has confirmed that it is in a queue. Has a time limit of its own.
     fn publish(&self, target: Target, message: Message) -> BoxFuture<'static, Result<(), PublishError>>;
 
+    /// Stores a message that takes the place of the delivery `from`. A broker that has transactions settles `from` in the
+    /// same one, so that a crash never leaves both; others just publish. The caller acks `from` after `Ok` in either case.
+    /// If `from` belongs to a former opening, it is a plain publish.
+    fn relocate(&self, from: Tag, target: Target, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
+        let _ = from;
+        self.publish(target, message)
+    }
+
     /// How many messages wait in a queue (a work queue, a delay queue, or dead letters); `None` if the broker can't
     /// tell now, or there is no such queue.
     fn depth(&self, target: Target) -> BoxFuture<'static, Option<Depth>>;

@@ -27,9 +27,9 @@ use crate::{
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use hooks::Hooks;
 use jobs::Job;
-use quebert_wire::Codecs;
+use quebert_wire::{Codecs, TaskId, Timestamp};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Most broker events, and most finished jobs, that are taken in before the actions that follow are carried out.
 const BATCH: usize = 64;
@@ -115,6 +115,51 @@ enum Command {
     Drain(Duration),
     StopNow,
     Reconfigure(Box<CoreConfig>),
+    Pause(Arc<str>, bool),
+    RunNow(TaskId, oneshot::Sender<Steered>),
+    Cancel(TaskId, oneshot::Sender<Steered>),
+    Find(TaskId, oneshot::Sender<Vec<HeldTask>>),
+}
+
+/// What came of steering one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// It was done.
+    Done,
+    /// No task of that id is held here.
+    NotHeld,
+    /// An attempt is under way, or the task is being settled: nothing was changed.
+    UnderWay,
+}
+
+/// A task that a dispatcher holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldTask {
+    /// The lane's name; of a head of a delay queue, the lane that it goes back to, if it is one of ours.
+    pub lane: Option<Arc<str>>,
+    /// What it is doing.
+    pub state: HeldState,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// No attempt before this.
+    pub due_at: Option<Timestamp>,
+    /// When it was enqueued, as far as known.
+    pub enqueued_at: Option<Timestamp>,
+    /// The request's URL, if the task has been read.
+    pub url: Option<String>,
+}
+
+/// What a held task is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeldState {
+    /// It waits for a slot.
+    Waiting,
+    /// It waits for its moment.
+    Delayed,
+    /// An attempt is under way.
+    InFlight,
+    /// It is being settled.
+    Settling,
 }
 
 impl Handle {
@@ -131,6 +176,38 @@ impl Handle {
     /// Takes over what may change while running: see [`CoreConfig::reload`].
     pub fn reconfigure(&self, config: CoreConfig) {
         self.tell(Command::Reconfigure(Box::new(config)));
+    }
+
+    /// Takes no more tasks of a lane, by its name: what is under way ends, what waits here goes back to its queue, and
+    /// nothing new is taken until [`resume`](Self::resume). An unknown name does nothing.
+    pub fn pause(&self, lane: &str) {
+        self.tell(Command::Pause(lane.into(), true));
+    }
+
+    /// Takes tasks of a paused lane again.
+    pub fn resume(&self, lane: &str) {
+        self.tell(Command::Pause(lane.into(), false));
+    }
+
+    /// Sends a task that is held here and waits for its moment as soon as a slot is free.
+    pub async fn run_now(&self, id: TaskId) -> Steered {
+        self.ask(|answer| Command::RunNow(id, answer)).await.unwrap_or(Steered::NotHeld)
+    }
+
+    /// Drops a task that is held here and not under way: it is acked and settled as filtered.
+    pub async fn cancel(&self, id: TaskId) -> Steered {
+        self.ask(|answer| Command::Cancel(id, answer)).await.unwrap_or(Steered::NotHeld)
+    }
+
+    /// Every copy of a task that is held here.
+    pub async fn find(&self, id: TaskId) -> Vec<HeldTask> {
+        self.ask(|answer| Command::Find(id, answer)).await.unwrap_or_default()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, question) = oneshot::channel();
+        self.tell(command(answer));
+        question.await.ok()
     }
 
     fn tell(&self, command: Command) {
@@ -213,6 +290,9 @@ impl Dispatcher {
                         shell.feed(Input::Reconfigure(config));
                     }
                     Command::StopNow => break,
+                    Command::Pause(..) => {}
+                    Command::RunNow(_, answer) | Command::Cancel(_, answer) => drop(answer.send(Steered::NotHeld)),
+                    Command::Find(_, answer) => drop(answer.send(Vec::new())),
                 },
                 Some(input) = shell.jobs.next() => {
                     shell.feed(input);

@@ -2,7 +2,7 @@
 //! defaults.
 
 use super::{
-    Binding, Broker, Config, Http, Problems, Secret, Topology,
+    Api, ApiToken, Binding, Broker, Config, Http, Problems, Secret, Topology,
     file::{self, ConfigFile},
     layers::{Origins, verdict},
     problem::Problem,
@@ -15,7 +15,7 @@ use quebert_dispatcher::{
     verdict::StatusRules,
 };
 use quebert_wire::Destination;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a config is made of.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +46,8 @@ pub(super) fn check(
 ) -> Result<Config, Problems> {
     let mut check = Check { origins, problems, sources };
     let broker = check.broker(&file.broker);
+    let api = check.api(&file.api);
+    check.at_least_one(&["embedded", "message_bytes_max"], file.embedded.message_bytes_max);
     let (topology, lanes) = check.lanes(&file);
     let destinations = check.destinations(&file.destinations);
     let http = check.http(&file.http);
@@ -94,6 +96,7 @@ pub(super) fn check(
     };
     Ok(Config {
         broker,
+        api,
         topology,
         core,
         http,
@@ -157,9 +160,18 @@ impl Check<'_> {
         if urls.is_empty() && self.problems.is_empty() {
             self.fault(URL, "names no address");
         }
-        for url in &urls {
-            if !(url.expose().starts_with("amqp://") || url.expose().starts_with("amqps://")) {
-                self.fault(URL, "an address does not begin with amqp:// or amqps://");
+        let embedded = match urls.as_slice() {
+            [url] => url.expose().strip_prefix("embedded:").map(|rest| PathBuf::from(rest.trim_start_matches("//"))),
+            _ => None,
+        };
+        if embedded.as_ref().is_some_and(|folder| folder.as_os_str().is_empty()) {
+            self.fault(URL, "names no folder: write it like embedded:./quebert-data");
+        }
+        for url in urls.iter().filter(|_| embedded.is_none()) {
+            if url.expose().starts_with("embedded:") {
+                self.fault(URL, "an embedded: address can't be one of several");
+            } else if !(url.expose().starts_with("amqp://") || url.expose().starts_with("amqps://")) {
+                self.fault(URL, "an address does not begin with amqp://, amqps:// or embedded:");
             }
         }
         self.not_zero(&["broker", "connect_timeout"], file.connect_timeout);
@@ -180,12 +192,58 @@ impl Check<'_> {
             }
         };
         Broker {
-            urls,
+            urls: if embedded.is_some() { Vec::new() } else { urls },
+            embedded,
             connect_timeout: file.connect_timeout.0,
             heartbeat: file.heartbeat.0,
             confirm_timeout: file.confirm_timeout.0,
             ca_file: file.tls.ca_file.as_ref().map(PathBuf::from),
             client_files,
+        }
+    }
+
+    fn api(&mut self, file: &file::Api) -> Api {
+        const LISTEN: &[&str] = &["api", "listen"];
+        /// Shorter ones could be guessed.
+        const TOKEN_BYTES_MIN: usize = 16;
+        let listen: Option<SocketAddr> = match file.listen.as_str() {
+            "" => None,
+            text => self.parsed(LISTEN, text.parse().map_err(|_| "is no address such as 127.0.0.1:9460")),
+        };
+        let mut tokens = Vec::new();
+        for (name, token) in &file.tokens {
+            let path = ["api", "tokens", name, "token"];
+            let typed = token.token.clone().unwrap_or(Secrets(Vec::new()));
+            let secrets = self.secrets(&path, &typed, &token.token_file);
+            if secrets.is_empty() {
+                self.fault(&path, "is missing: a token, or token_file beside it");
+            }
+            if secrets.iter().any(|secret| secret.expose().len() < TOKEN_BYTES_MIN) {
+                self.fault(&path, format!("is too short: at least {TOKEN_BYTES_MIN} bytes"));
+            }
+            if token.roles.is_empty() {
+                self.fault(&["api", "tokens", name, "roles"], "is empty: enqueue, read, operate");
+            }
+            tokens.push(ApiToken { name: name.clone(), roles: token.roles.clone(), tokens: secrets });
+        }
+        if tokens.is_empty() && listen.is_some_and(|address| !address.ip().is_loopback()) {
+            self.fault(
+                LISTEN,
+                "is no loopback address, and there is no token in api.tokens: anybody could do anything",
+            );
+        }
+        self.at_least_one(&["api", "request_bytes_max"], file.request_bytes_max);
+        self.at_least_one(&["api", "batch_items_max"], file.batch_items_max);
+        self.at_least_one(&["api", "batch_bytes_max"], file.batch_bytes_max);
+        self.not_zero(&["api", "idempotency_window"], file.idempotency_window);
+        Api {
+            listen,
+            console: file.console,
+            request_bytes_max: file.request_bytes_max,
+            batch_items_max: file.batch_items_max,
+            batch_bytes_max: file.batch_bytes_max,
+            idempotency_window: file.idempotency_window.0,
+            tokens,
         }
     }
 

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
     pub broker: Broker,
+    pub embedded: Embedded,
+    pub api: Api,
     pub topology: Topology,
     pub lane_defaults: Lane,
     pub lanes: BTreeMap<String, Lane>,
@@ -44,6 +46,47 @@ pub struct Tls {
     pub ca_file: Option<String>,
     pub cert_file: Option<String>,
     pub key_file: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embedded {
+    pub queue_messages_max: u64,
+    pub message_bytes_max: usize,
+    pub total_bytes_max: u64,
+    pub cache_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: String,
+    pub console: bool,
+    pub request_bytes_max: usize,
+    pub batch_items_max: usize,
+    pub batch_bytes_max: usize,
+    pub idempotency_window: Span,
+    pub tokens: BTreeMap<String, ApiToken>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiToken {
+    pub roles: Vec<ApiRole>,
+    pub token: Option<Secrets>,
+    pub token_file: Option<String>,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiRole {
+    /// Add tasks.
+    Enqueue,
+    /// Look at everything but secrets.
+    Read,
+    /// Pause, resume, purge, replay, delete, run now, cancel.
+    Operate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

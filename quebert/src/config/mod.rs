@@ -11,7 +11,7 @@ pub mod value;
 mod tests;
 
 pub use check::Sources;
-pub use file::{Format, Level, QueueType};
+pub use file::{ApiRole, Format, Level, QueueType};
 pub use problem::{Origin, Problem, Problems};
 pub use value::{Secret, Span};
 
@@ -25,6 +25,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 pub struct Config {
     /// The broker's addresses and limits.
     pub broker: Broker,
+    /// What the HTTP API goes by.
+    pub api: Api,
     /// What is declared at the broker, and how.
     pub topology: Topology,
     /// What the dispatcher goes by.
@@ -54,7 +56,9 @@ pub struct Config {
 /// The broker's addresses and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
-    /// AMQP addresses, tried in turn; at least one.
+    /// The folder of the embedded broker; `None` is RabbitMQ.
+    pub embedded: Option<PathBuf>,
+    /// AMQP addresses, tried in turn; at least one, unless the broker is embedded.
     pub urls: Vec<Secret>,
     /// Limit for connection and login.
     pub connect_timeout: Duration,
@@ -66,6 +70,36 @@ pub struct Broker {
     pub ca_file: Option<PathBuf>,
     /// PEM files of a client's certificate and key.
     pub client_files: Option<(PathBuf, PathBuf)>,
+}
+
+/// What the HTTP API goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Where it listens; `None` is nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Whether the console is served.
+    pub console: bool,
+    /// Most bytes of a request that is no batch.
+    pub request_bytes_max: usize,
+    /// Most items of a batch.
+    pub batch_items_max: usize,
+    /// Most bytes of a batch.
+    pub batch_bytes_max: usize,
+    /// How long an `Idempotency-Key` is remembered.
+    pub idempotency_window: Duration,
+    /// Who may do what; empty is everybody, on loopback only.
+    pub tokens: Vec<ApiToken>,
+}
+
+/// A bearer token, or several of one bearer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Whose; for logs.
+    pub name: String,
+    /// What it allows.
+    pub roles: Vec<ApiRole>,
+    /// Each of these is as good as the others.
+    pub tokens: Vec<Secret>,
 }
 
 /// What is declared at the broker, and how.
@@ -158,6 +192,9 @@ impl Config {
         }
         if self.broker.urls != next.broker.urls {
             changes.need_restart.push("broker.url".to_owned());
+        }
+        if self.api != next.api && !changes.need_restart.iter().any(|key| key.starts_with("api.")) {
+            changes.need_restart.push("api.tokens".to_owned());
         }
         if self.signing_keys != next.signing_keys {
             changes.need_restart.push("signing.keys".to_owned());

@@ -119,7 +119,7 @@ allow = ["10.0.0.0/99"]
 listen = "everywhere"
 "#;
     assert_snapshot!(errors(text), @r#"
-    quebert.toml:3: broker.url: an address does not begin with amqp:// or amqps://
+    quebert.toml:3: broker.url: an address does not begin with amqp://, amqps:// or embedded:
     quebert.toml:4: broker.heartbeet: unknown field `heartbeet`, expected one of `url`, `url_file`, `connect_timeout`, `heartbeat`, `confirm_timeout`, `tls`
     quebert.toml:7: retry.factor: 0.5 is not a finite number of at least 1
     quebert.toml:8: retry.backoff_min: "2 parsecs" is no duration; write it like "250ms", "30s", "5m", "1h" or "7d"
