@@ -303,7 +303,7 @@ fn what_is_found_says_where_it_is() {
         enqueued_at: Some(EPOCH),
         url: Some("http://host/later".to_owned()),
     };
-    assert_eq!(find(&world, "t"), [held.clone()]);
+    assert_eq!(find(&world, "t"), std::slice::from_ref(&held));
     world.advance(4 * SECOND);
     assert_eq!(find(&world, "t"), [HeldTask { state: HeldState::Settling, ..held.clone() }]);
     world.confirm();
