@@ -12,6 +12,7 @@ pub mod compose;
 pub mod config;
 pub mod health;
 pub mod intake;
+pub mod letter;
 pub mod logs;
 pub mod metrics;
 pub mod sample;
