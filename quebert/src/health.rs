@@ -14,6 +14,7 @@ pub struct Health(Mutex<State>);
 #[derive(Debug)]
 struct State {
     connected: bool,
+    blocked: bool,
     draining: bool,
     lanes: BTreeMap<Arc<str>, bool>,
 }
@@ -22,12 +23,22 @@ impl Health {
     /// Of a dispatcher with these lanes that is not connected yet.
     pub fn new(lanes: impl IntoIterator<Item = Arc<str>>) -> Self {
         let lanes = lanes.into_iter().map(|name| (name, false)).collect();
-        Self(Mutex::new(State { connected: false, draining: false, lanes }))
+        Self(Mutex::new(State { connected: false, blocked: false, draining: false, lanes }))
     }
 
     /// Whether it is ready.
     pub fn ready(&self) -> bool {
         self.obstacles().is_empty()
+    }
+
+    /// Whether there is a session with the broker.
+    pub fn connected(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).connected
+    }
+
+    /// Whether the broker takes no publishes for now.
+    pub fn blocked(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).blocked
     }
 
     /// What keeps it from being ready, for people; empty when it is.
@@ -54,8 +65,10 @@ impl Observer for Health {
             Event::BrokerDisconnected { .. } => {
                 let mut state = state();
                 state.connected = false;
+                state.blocked = false;
                 state.lanes.values_mut().for_each(|open| *open = false);
             }
+            Event::BrokerBlocked(blocked) => state().blocked = *blocked,
             Event::LaneOpen { lane, open } => drop(state().lanes.insert(lane.clone(), *open)),
             Event::Draining => state().draining = true,
             _ => {}

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod health;
+pub mod intake;
 pub mod letter;
 pub mod logs;
 pub mod metrics;
