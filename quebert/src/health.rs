@@ -31,16 +31,16 @@ impl Health {
         self.obstacles().is_empty()
     }
 
-<<<<<<< HEAD
     /// Whether there is a session with the broker.
     pub fn connected(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).connected
+        self.state().connected
     }
 
     /// Whether the broker takes no publishes for now.
     pub fn blocked(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).blocked
-=======
+        self.state().blocked
+    }
+
     /// It is ending: not ready any more, and nothing new should be accepted.
     pub fn drain(&self) {
         self.state().draining = true;
@@ -49,7 +49,6 @@ impl Health {
     /// Whether it is ending.
     pub fn draining(&self) -> bool {
         self.state().draining
->>>>>>> next
     }
 
     /// What keeps it from being ready, for people; empty when it is.
@@ -82,14 +81,9 @@ impl Observer for Health {
                 state.blocked = false;
                 state.lanes.values_mut().for_each(|open| *open = false);
             }
-<<<<<<< HEAD
-            Event::BrokerBlocked(blocked) => state().blocked = *blocked,
-            Event::LaneOpen { lane, open } => drop(state().lanes.insert(lane.clone(), *open)),
-            Event::Draining => state().draining = true,
-=======
+            Event::BrokerBlocked(blocked) => self.state().blocked = *blocked,
             Event::LaneOpen { lane, open } => drop(self.state().lanes.insert(lane.clone(), *open)),
             Event::Draining => self.drain(),
->>>>>>> next
             _ => {}
         }
     }

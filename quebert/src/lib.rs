@@ -14,8 +14,6 @@ pub mod config;
 pub mod health;
 pub mod intake;
 pub mod letter;
-pub mod letter;
-pub mod intake;
 pub mod logs;
 pub mod metrics;
 pub mod sample;
