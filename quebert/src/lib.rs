@@ -12,6 +12,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod health;
+pub mod letter;
 pub mod intake;
 pub mod logs;
 pub mod metrics;
