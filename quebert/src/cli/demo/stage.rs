@@ -5,10 +5,11 @@ use super::{
     ledger::Ledger,
     screen::Screen,
     teller::{News, Teller, Tone},
-    view::{self, Picture},
+    view::{self, LaneRow, Picture},
     world::Fleet,
 };
 use crate::api::state::ApiState;
+use quebert_broker_adapter::admin::Place;
 use std::{
     io::{self, Write as _},
     sync::Arc,
@@ -84,11 +85,27 @@ impl Stage {
             elapsed: self.teller.elapsed(),
             address: self.address.clone(),
             draining: self.state.health.draining(),
-            lanes: Vec::new(),
-            executors: self.fleet.rows(&[]),
+            lanes: lanes(&self.state).await,
+            executors: self.fleet.rows(&self.state.board.destinations().destinations),
             news: self.teller.news(),
             enqueued: self.ledger.enqueued(),
         };
         screen.show(&view::lines(&picture, screen.size(), screen.color()))
     }
+}
+
+/// What broker and dispatcher say of each lane.
+async fn lanes(state: &ApiState) -> Vec<LaneRow> {
+    let mut rows = Vec::new();
+    for lane in &state.config.core.lanes {
+        let dead = state.admin.status(Place::Dead(lane.queue.clone())).await.ok();
+        rows.push(LaneRow {
+            name: lane.name.clone(),
+            slots_max: lane.slots_max,
+            queue: state.admin.status(Place::Queue(lane.queue.clone())).await.ok(),
+            dead: dead.map(|dead| dead.ready),
+            figures: state.board.lane(&lane.name),
+        });
+    }
+    rows
 }

@@ -2,8 +2,9 @@
 //! the size of the terminal, and draws nothing itself.
 
 use super::teller::{News, Tone, spoken};
-use crate::api::types::{QueueView, Recent};
-use std::{fmt::Write as _, time::Duration};
+use crate::api::{board::LaneFigures, types::Recent};
+use quebert_broker_adapter::admin::PlaceStatus;
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 /// What is shown.
 #[derive(Debug)]
@@ -13,11 +14,24 @@ pub(super) struct Picture {
     pub(super) address: String,
     pub(super) draining: bool,
     /// Highest priority first.
-    pub(super) lanes: Vec<QueueView>,
+    pub(super) lanes: Vec<LaneRow>,
     pub(super) executors: Vec<ExecutorRow>,
     /// Newest last.
     pub(super) news: Vec<News>,
     pub(super) enqueued: u64,
+}
+
+/// A lane at a glance.
+#[derive(Debug)]
+pub(super) struct LaneRow {
+    pub(super) name: Arc<str>,
+    pub(super) slots_max: u32,
+    /// As the broker says; `None` if it can't tell now.
+    pub(super) queue: Option<PlaceStatus>,
+    /// Dead letters, as the broker says.
+    pub(super) dead: Option<u64>,
+    /// As the dispatcher says.
+    pub(super) figures: LaneFigures,
 }
 
 /// An executor at a glance.
@@ -130,21 +144,22 @@ fn head(picture: &Picture) -> Vec<Line> {
     ]
 }
 
-fn lanes(lanes: &[QueueView]) -> Vec<Line> {
+fn lanes(lanes: &[LaneRow]) -> Vec<Line> {
     let head = " LANE      READY  IN FLIGHT  DELAYED  DEAD  DONE/S       P50       P99  LAST 30 S";
-    let row = |lane: &QueueView| {
-        let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        let dead = lane.dead.unwrap_or(0);
-        let name = if lane.paused { "paused".to_owned() } else { lane.name.clone() };
-        let look = if lane.paused { Look::Trouble } else { Look::Strong };
-        let busy = format!("{}/{}", lane.in_flight, lane.limits.slots_max);
-        let recent = &lane.recent;
-        Line::of(look, format!(" {name:<8}"))
-            .and(Look::Plain, format!(" {:>6}  {busy:>9}  {:>7}  ", count(lane.ready), count(lane.delayed)))
-            .and(if dead > 0 { Look::Bad } else { Look::Plain }, format!("{:>4}", count(lane.dead)))
+    let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let row = |lane: &LaneRow| {
+        let (figures, recent) = (&lane.figures, &lane.figures.recent);
+        let look = if figures.paused { Look::Trouble } else { Look::Strong };
+        let ready = count(lane.queue.map(|queue| queue.ready));
+        let delayed = count(lane.queue.and_then(|queue| queue.delayed));
+        let busy = format!("{}/{}", figures.in_flight, lane.slots_max);
+        let after = if figures.paused { "paused".to_owned() } else { sparkline(&recent.succeeded_by_s, 30) };
+        Line::of(look, format!(" {:<8}", lane.name))
+            .and(Look::Plain, format!(" {ready:>6}  {busy:>9}  {delayed:>7}  "))
+            .and(if lane.dead > Some(0) { Look::Bad } else { Look::Plain }, format!("{:>4}", count(lane.dead)))
             .and(Look::Plain, format!("  {:>6.1}", recent.succeeded_per_s))
             .and(Look::Plain, format!("  {:>8}  {:>8}  ", millis(recent.attempt_p50_ms), millis(recent.attempt_p99_ms)))
-            .and(Look::Good, sparkline(&recent.succeeded_by_s, 30))
+            .and(if figures.paused { Look::Trouble } else { Look::Good }, after)
     };
     std::iter::once(Line::of(Look::Dim, head)).chain(lanes.iter().map(row)).collect()
 }
@@ -186,7 +201,7 @@ fn news(news: &[News], room: usize) -> Vec<Line> {
 }
 
 fn foot(picture: &Picture) -> Vec<Line> {
-    let sum = |key: &str| picture.lanes.iter().filter_map(|lane| lane.settled.get(key)).sum::<u64>();
+    let sum = |key: &str| picture.lanes.iter().filter_map(|lane| lane.figures.settled.get(key)).sum::<u64>();
     let dead = picture.lanes.iter().filter_map(|lane| lane.dead).sum::<u64>();
     let text = format!(
         " {} enqueued so far: {} done, {} expired, {dead} dead; {} attempts tried again",
@@ -214,44 +229,27 @@ fn sparkline(values: &[u32], width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::QueueLimits;
     use insta::assert_snapshot;
 
-    fn lane(name: &str) -> QueueView {
-        QueueView {
-            name: name.to_owned(),
-            broker_queue: format!("quebert.{name}"),
-            priority: 2,
-            paused: name == "low",
-            pause_scope: "broker".to_owned(),
-            open: true,
-            ready: Some(41),
-            unsettled: Some(3),
-            delayed: None,
+    fn lane(name: &str) -> LaneRow {
+        LaneRow {
+            name: name.into(),
+            slots_max: 4,
+            queue: Some(PlaceStatus { ready: 41, ..PlaceStatus::default() }),
             dead: Some(2),
-            ready_bytes: None,
-            oldest_age_ms: None,
-            consumers: Some(1),
-            in_flight: 3,
-            buffered: 0,
-            limits: QueueLimits {
-                slots_max: 4,
-                slots_own: 0,
-                window: 7,
-                max_attempts: Some(6),
-                attempt_timeout_ms: 30_000,
-                ttl_default_ms: None,
-                messages_max: None,
+            figures: LaneFigures {
+                paused: name == "low",
+                in_flight: 3,
+                settled: [("succeeded".to_owned(), 100), ("retried".to_owned(), 7)].into(),
+                recent: Recent {
+                    succeeded_per_s: 5.25,
+                    attempt_p50_ms: Some(12.4),
+                    attempt_p99_ms: Some(1234.0),
+                    succeeded_by_s: vec![0, 1, 4, 8],
+                    ..Recent::default()
+                },
+                ..LaneFigures::default()
             },
-            recent: Recent {
-                succeeded_per_s: 5.25,
-                attempt_p50_ms: Some(12.4),
-                attempt_p99_ms: Some(1234.0),
-                succeeded_by_s: vec![0, 1, 4, 8],
-                ..Recent::default()
-            },
-            settled: [("succeeded".to_owned(), 100), ("retried".to_owned(), 7)].into(),
-            delivered: 110,
         }
     }
 
