@@ -7,6 +7,7 @@ mod destinations;
 mod window;
 
 use super::types::{DestinationView, Destinations, Recent};
+use crate::intake::now;
 use destinations::{Figures, Tracked};
 use quebert_dispatcher::{
     event::{Event, Settlement},
@@ -17,7 +18,7 @@ use quebert_wire::{Destination, Timestamp};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 use window::{SECONDS, Window};
 
@@ -117,7 +118,7 @@ impl Observer for Board {
             | Event::BrokerBlocked(_) => self.state().note_state(event),
             Event::Settled { .. } | Event::AttemptEnded { .. } | Event::DestinationInFlight { .. } => {
                 let second = self.second();
-                self.state().note_work(event, second, wall);
+                self.state().note_work(event, second, now);
             }
             _ => {}
         }
@@ -297,11 +298,6 @@ fn recent(window: &mut Window, second: u64) -> Recent {
 
 /// The class of answers that are no failure.
 const SUCCESS: &str = "2xx";
-
-fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
 
 #[cfg(test)]
 mod tests;
