@@ -1,11 +1,17 @@
 //! The API's description, OpenAPI 3.1: what handlers say of themselves, and what is the same for all of them.
 
-use super::auth::Need;
+use super::{
+    auth::Need,
+    types::{FieldError, Problem},
+};
 use axum::{Router, routing::get};
 use bytes::Bytes;
 use http::{Method, header};
 use serde_json::{Map, Value, json};
-use utoipa::openapi::{ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+use utoipa::{
+    ToSchema,
+    openapi::{ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder},
+};
 
 /// Serves the description, at `/v1/openapi.json`.
 pub(super) fn routes(document: OpenApi) -> Router {
@@ -31,7 +37,10 @@ pub(super) fn head() -> OpenApi {
 pub(super) fn finished(document: OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("a description is plain data");
     let schemas = entry(entry(&mut document, "components"), "schemas");
-    add_envelope(schemas.as_object_mut().expect("made as an object"));
+    let schemas = schemas.as_object_mut().expect("made as an object");
+    add_envelope(schemas);
+    add::<Problem>(schemas);
+    add::<FieldError>(schemas);
     entry(&mut document, "components")["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `api.tokens` in the config."},
     });
@@ -69,13 +78,24 @@ fn complete(operation: &mut Value, need: Need) {
     }
     let responses = entry(operation, "responses").as_object_mut().expect("made as an object");
     for (status, description) in answers {
-        responses.entry(status).or_insert_with(|| problem(description));
+        responses.entry(status).or_insert_with(|| json!({"description": description}));
+    }
+    for (status, response) in responses {
+        if status.starts_with(['4', '5']) {
+            let schema = json!({"$ref": "#/components/schemas/Problem"});
+            response["content"] = json!({"application/problem+json": {"schema": schema}});
+        }
+        if status == "503" {
+            response["headers"] = json!({"Retry-After": {
+                "description": "Seconds to wait.", "required": true, "schema": {"type": "integer", "minimum": 1},
+            }});
+        }
     }
 }
 
-fn problem(description: &str) -> Value {
-    let schema = json!({"$ref": "#/components/schemas/Problem"});
-    json!({"description": description, "content": {"application/problem+json": {"schema": schema}}})
+fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
+    let schema = serde_json::to_value(T::schema()).expect("a schema is plain data");
+    schemas.entry(T::name()).or_insert(schema);
 }
 
 /// The wire's schema of a task, with its parts moved to where OpenAPI keeps them.

@@ -5,7 +5,7 @@ use super::{
     body,
     problem::{Code, Fault},
     state::ApiState,
-    types::{Accepted, FieldError, Problem},
+    types::{Accepted, FieldError},
 };
 use crate::intake::{Desk, Intake, Refusal};
 use axum::{
@@ -49,13 +49,13 @@ pub(super) fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
     path = "/v1/tasks",
     tag = "tasks",
     operation_id = "enqueue",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; remembered for `api.idempotency_window`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; remembered for `api.idempotency_window`", pattern = "^[!-~]{1,255}$")),
     request_body(content = ref("#/components/schemas/Envelope"), content_type = "application/json"),
     responses(
         (status = 201, description = "It is stored", body = Accepted, headers(("Location" = String, description = "Where it can be looked up"))),
         (status = 200, description = "It was stored before, with this key", body = Accepted, headers(("Idempotent-Replayed" = String, description = "`true`"))),
-        (status = 409, description = "The first request with this key is under way", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It is no task, names no queue that there is, or the key came with another task before", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The first request with this key is under way"),
+        (status = 422, description = "It is no task, names no queue that there is, or the key came with another task before"),
     )
 )]
 async fn enqueue(State(counter): State<Arc<Counter>>, headers: HeaderMap, body: Body) -> Result<Response, Fault> {
