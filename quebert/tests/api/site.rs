@@ -8,7 +8,10 @@ use hyper_util::rt::TokioIo;
 use quebert::{
     Config, MemoryBroker,
     adapters::{
-        admin::{Abilities, Admin, AdminError, Enqueue, Enqueued, Found, Place, PlaceStatus, Position, Sweeper, Swept},
+        admin::{
+            Abilities, Admin, AdminError, Enqueue, Enqueued, Found, FoundState, Place, PlaceStatus, Position, Sweeper,
+            Swept,
+        },
         http::{AddressGuard, HttpConfig, HttpTransport, TcpConnector, TlsClient, TlsSettings},
     },
     api::{Server, board::Board, feed::Feed, state::ApiState},
@@ -158,7 +161,7 @@ pub struct Fake {
     pub lookup: Mutex<bool>,
     /// What it says to each enqueue instead of storing.
     pub failing: Mutex<Option<PublishError>>,
-    /// What it finds, whatever is looked for.
+    /// What it finds, whatever is looked for, besides what was stored.
     pub found: Mutex<Vec<Found>>,
     /// Whether what it finds is free to be run or cancelled.
     pub steerable: Mutex<bool>,
@@ -244,7 +247,11 @@ impl Admin for Fake {
     }
 
     fn find(&self, id: TaskId) -> BoxFuture<'_, Result<Vec<Found>, AdminError>> {
-        let found = self.found.lock().unwrap().clone();
+        let mut found = self.found.lock().unwrap().clone();
+        let stored = self.stored.lock().unwrap();
+        let same = stored.iter().filter(|task| task.message.id.as_deref() == Some(id.as_str()));
+        let ready = |task: &Enqueue| (task.queue.clone(), FoundState::Ready, task.message.clone());
+        found.extend(same.map(ready).map(|(queue, state, message)| Found { queue, state, message }));
         self.steer("find", &id, found)
     }
 
@@ -254,7 +261,10 @@ impl Admin for Fake {
     }
 
     fn cancel(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
-        let any = self.free();
+        let mut stored = self.stored.lock().unwrap();
+        let before = stored.len();
+        stored.retain(|task| task.message.id.as_deref() != Some(id.as_str()));
+        let any = self.free() || stored.len() < before;
         self.steer("cancel", &id, any)
     }
 
