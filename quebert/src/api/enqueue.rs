@@ -118,6 +118,9 @@ impl Counter {
     /// Refuses early what the broker could not take anyway.
     pub(super) fn ready(&self) -> Result<(), Fault> {
         let health = &self.state.health;
+        if health.draining() {
+            return Err(Fault::new(Code::BrokerUnavailable, "this process is ending; nothing was stored"));
+        }
         if !health.connected() {
             return Err(Fault::new(Code::BrokerUnavailable, "not connected to the broker; nothing was stored"));
         }
