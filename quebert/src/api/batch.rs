@@ -1,6 +1,8 @@
 //! `POST /v1/tasks/batch`: many tasks in one request, each stored or refused by itself. What is wrong with the request as a
 //! whole (its syntax as an array, its size) is found before anything is stored.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::{
     body,
     enqueue::{Counter, Stored, key},

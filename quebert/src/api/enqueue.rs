@@ -139,6 +139,7 @@ impl Counter {
     /// Stores tasks; one answer each, in order.
     pub(super) async fn store(&self, tasks: Vec<(Intake, Option<Once>)>) -> Vec<Result<Stored, Fault>> {
         let count = tasks.len();
+        let told: Vec<_> = tasks.iter().map(|(intake, _)| (intake.lane.clone(), intake.id.clone())).collect();
         let keyed = tasks.iter().any(|(_, once)| once.is_some());
         let tasks = tasks.into_iter().map(|(Intake { queue, message, .. }, once)| Enqueue { queue, message, once });
         let (tasks, admin) = (tasks.collect(), self.state.admin.clone());
@@ -150,7 +151,11 @@ impl Counter {
             admin.enqueue(tasks).await
         };
         assert_eq!(answers.len(), count, "the broker answers each task");
-        answers.into_iter().map(outcome).collect()
+        let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        for ((lane, id), _) in told.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Ok(Stored::Now))) {
+            self.state.feed.enqueued(lane, id);
+        }
+        outcomes
     }
 }
 
