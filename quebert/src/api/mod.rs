@@ -14,6 +14,8 @@ pub mod problem;
 mod server;
 pub mod state;
 mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use server::Server;
