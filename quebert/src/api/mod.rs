@@ -5,6 +5,7 @@ mod batch;
 pub mod board;
 mod body;
 mod console;
+mod dead;
 mod destinations;
 mod document;
 mod enqueue;
@@ -12,6 +13,7 @@ mod events;
 pub mod feed;
 mod front;
 mod meta;
+mod operations;
 pub mod problem;
 mod queues;
 mod server;
@@ -44,4 +46,5 @@ fn parts(state: &ApiState) -> OpenApiRouter<ApiState> {
         .merge(queues::routes())
         .merge(destinations::routes())
         .merge(events::routes())
+        .merge(dead::routes(state))
 }
