@@ -19,6 +19,8 @@ mod queues;
 mod server;
 pub mod state;
 mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use server::Server;

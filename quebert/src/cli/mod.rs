@@ -5,6 +5,7 @@ mod dead;
 mod demo;
 mod enqueue;
 mod run;
+mod serve;
 mod table;
 mod topology;
 
