@@ -117,7 +117,11 @@ impl Follower<'_> {
                 let view = serde_json::from_str::<EventView>(&event.data)
                     .map_err(|e| Failure::other("the API sent what is no event", e))?;
                 let mut out = io::stdout().lock();
-                if self.args.json { table::json_line(&mut out, &view)? } else { writeln!(out, "{}", line(&view))? }
+                if self.args.json {
+                    table::json_line(&mut out, &view)?
+                } else {
+                    writeln!(out, "{}", line(&view))?
+                }
                 out.flush()?;
                 if let Some(left) = &mut self.left {
                     *left -= 1;
@@ -134,7 +138,7 @@ impl Follower<'_> {
 fn line(view: &EventView) -> String {
     // The time of day is enough for people; JSON has all of it.
     let time = view.at.get(11..23).unwrap_or(&view.at);
-    let mut line = format!("{}  {:<16}", plain(time), plain(&view.kind));
+    let mut line = format!("{}  {:<19}", plain(time), plain(&view.kind));
     for (text, width) in [(&view.queue, 8), (&view.task, 36)] {
         let text = plain(text.as_deref().unwrap_or(""));
         let _ = write!(line, "  {text:<width$}");
@@ -154,7 +158,7 @@ fn line(view: &EventView) -> String {
         };
     }
     if let Some(count) = view.count {
-        let _ = write!(line, "  {count}");
+        let _ = write!(line, "  {count} of them");
     }
     line.trim_end().to_owned()
 }
@@ -187,11 +191,8 @@ mod tests {
             duration_ms: Some(12.34),
             ..event("attempt_ended")
         };
-        let retry = EventView {
-            duration_ms: Some(200_000.0),
-            detail: Some("\u{1b}[2J".into()),
-            ..event("retry_scheduled")
-        };
+        let retry =
+            EventView { duration_ms: Some(200_000.0), detail: Some("\u{1b}[2J".into()), ..event("retry_scheduled") };
         let missed = EventView { queue: None, task: None, attempt: None, count: Some(12), ..event("missed") };
         let lines = [ended, retry, missed].map(|view| line(&view)).join("\n");
         assert_snapshot!(lines, @"");

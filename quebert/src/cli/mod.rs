@@ -9,6 +9,7 @@ mod events;
 mod progress;
 mod queues;
 mod run;
+mod serve;
 mod sse;
 mod table;
 mod task;
@@ -143,7 +144,7 @@ impl Failure {
             Self::Unreachable(_) | Self::ApiAway(_) => 3,
             Self::Refused { status, .. } => match status {
                 429 | 503 => 3,
-                400..500 | 501 => 2,
+                400..=499 | 501 => 2,
                 _ => 4,
             },
             Self::Other { .. } => 4,
@@ -204,12 +205,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => run::run(&cli.sources, args).await,
         Command::Enqueue(args) => enqueue::enqueue(&cli.sources, args).await,
         Command::Queues(args) => queues::queues(Way::choose(&cli.sources, &args.api)?, &args).await,
-        Command::Pause(args) => {
-            queues::pause(&Way::api_only(&cli.sources, &args.api, "pause")?, &args, true).await
-        }
-        Command::Resume(args) => {
-            queues::pause(&Way::api_only(&cli.sources, &args.api, "resume")?, &args, false).await
-        }
+        Command::Pause(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "pause")?, &args, true).await,
+        Command::Resume(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "resume")?, &args, false).await,
         Command::Purge(args) => {
             queues::confirmed(&args)?;
             queues::purge(Way::choose(&cli.sources, &args.api)?, &args).await

@@ -292,11 +292,7 @@ pub(super) async fn purge(way: Way, args: &PurgeArgs) -> Result<(), Failure> {
 
 async fn purge_at_broker(direct: &Direct, args: &PurgeArgs) -> Result<PurgeAnswer, Failure> {
     let place = Place::Queue(direct.lane(&args.queue)?.queue.clone());
-    let purged = if args.dry_run {
-        direct.admin.status(place).await?.ready
-    } else {
-        direct.admin.purge(place).await?
-    };
+    let purged = if args.dry_run { direct.admin.status(place).await?.ready } else { direct.admin.purge(place).await? };
     Ok(PurgeAnswer { queue: args.queue.clone(), purged, dry_run: args.dry_run })
 }
 

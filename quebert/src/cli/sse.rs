@@ -70,18 +70,15 @@ impl Parser {
 mod tests {
     use super::*;
 
-    const STREAM: &str = ": hello\n\nid: 7\nevent: settled\ndata: {\"a\":\ndata: 1}\n\nretry: 5\n\ndata:x\r\n\r\nid: 9\n\n";
+    const STREAM: &str =
+        ": hello\n\nid: 7\nevent: settled\ndata: {\"a\":\ndata: 1}\n\nretry: 5\n\ndata:x\r\n\r\nid: 9\n\n";
 
     #[test]
     fn events_come_whole_however_the_bytes_are_cut() {
-        let expect = [
-            Event { id: Some("7".into()), data: "{\"a\":\n1}".into() },
-            Event { id: None, data: "x".into() },
-        ];
+        let expect = [Event { id: Some("7".into()), data: "{\"a\":\n1}".into() }, Event { id: None, data: "x".into() }];
         for size in 1..STREAM.len() {
             let mut parser = Parser::default();
-            let events: Vec<_> =
-                STREAM.as_bytes().chunks(size).flat_map(|chunk| parser.push(chunk).unwrap()).collect();
+            let events: Vec<_> = STREAM.as_bytes().chunks(size).flat_map(|chunk| parser.push(chunk).unwrap()).collect();
             assert_eq!(events, expect, "in pieces of {size}");
         }
     }

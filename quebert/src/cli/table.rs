@@ -131,7 +131,8 @@ pub(super) fn plain_lines(text: &str) -> String {
 }
 
 fn is_unseen(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -179,9 +180,6 @@ mod tests {
     fn ages_are_said_in_their_two_largest_units() {
         let said = |s: f64| age(Duration::from_secs_f64(s));
         let ages = [0.0, 0.25, 1.9, 59.0, 60.0, 200.0, 3600.0, 3_725.0, 86_399.0, 86_400.0, 187_200.0];
-        assert_eq!(
-            ages.map(said),
-            ["0ms", "250ms", "1s", "59s", "1m", "3m20s", "1h", "1h2m", "23h59m", "1d", "2d4h"]
-        );
+        assert_eq!(ages.map(said), ["0ms", "250ms", "1s", "59s", "1m", "3m20s", "1h", "1h2m", "23h59m", "1d", "2d4h"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Which way a command goes: through the API of a running program or, with `--broker`, straight to the broker.
 
 use super::{Failure, SourceArgs, client::ApiArgs, client::Client};
-use crate::{compose, config::Config};
+use crate::config::Config;
 use quebert_broker_adapter::{admin::Admin, amqp::RabbitAdmin};
 use quebert_dispatcher::config::LaneConfig;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Way {
 
 impl Direct {
     fn new(config: Config) -> Result<Self, Failure> {
-        let rabbit = Arc::new(RabbitAdmin::new(compose::rabbit_config(&config)?).map_err(compose::ComposeError::from)?);
+        let rabbit = Arc::new(super::rabbit(&config)?);
         Ok(Self { config, admin: rabbit.clone(), rabbit: Some(rabbit) })
     }
 

@@ -1,6 +1,6 @@
 //! Dead letters straight at the broker, swept place by place. It keeps no position: each command begins at the front.
 
-use super::{Deed, DeadCommand, FilterArgs, HowArgs, Outcome, show};
+use super::{DeadCommand, Deed, FilterArgs, HowArgs, Outcome, show};
 use crate::{
     api::types::{DeadDetail, DeadView},
     cli::{
@@ -127,7 +127,12 @@ impl Sweep {
         let lanes = &direct.config.core.lanes;
         let drawers = match Drawer::all(lanes, self.filter.lane.as_deref()) {
             Some(drawers) => drawers,
-            None => return Err(direct.lane(self.filter.lane.as_deref().unwrap_or_default()).map(drop).expect_err("no such lane")),
+            None => {
+                return Err(direct
+                    .lane(self.filter.lane.as_deref().unwrap_or_default())
+                    .map(drop)
+                    .expect_err("no such lane"));
+            }
         };
         for drawer in drawers {
             let place = drawer.place.clone();

@@ -10,11 +10,7 @@ use super::{
     table::{self, plain},
     way::Way,
 };
-use crate::{
-    api::types::DeadFilter,
-    config::Span,
-    letter::KNOWN_REASONS,
-};
+use crate::{api::types::DeadFilter, config::Span, letter::KNOWN_REASONS};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::{

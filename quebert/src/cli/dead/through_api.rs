@@ -1,6 +1,6 @@
 //! Dead letters through the API. A replay or delete by filter is an operation there, which is waited for here.
 
-use super::{Deed, DeadCommand, FilterArgs, HowArgs, Outcome, show};
+use super::{DeadCommand, Deed, FilterArgs, HowArgs, Outcome, show};
 use crate::{
     api::types::{DeadAction, DeadDetail, DeadFilter, DeadPage, DeadView, Operation},
     cli::{

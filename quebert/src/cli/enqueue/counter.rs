@@ -56,7 +56,7 @@ enum What {
 }
 
 /// What became of an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fate {
     /// Stored (or, where nothing is stored, good) in this queue.
     Stored(Accepted),
@@ -129,7 +129,9 @@ impl Counter {
                 let call = Call::post("/v1/tasks").body("application/json", json.clone());
                 Ok(self.again_and_again(client, call.header(IDEMPOTENCY_KEY, key_header(key)?)).await?)
             }
-            (Place::Broker { direct, .. }, What::Ready(_)) if key.is_some() && !direct.admin.abilities().durable_once => {
+            (Place::Broker { direct, .. }, What::Ready(_))
+                if key.is_some() && !direct.admin.abilities().durable_once =>
+            {
                 Err(Failure::Usage("this broker remembers no keys: --idempotency-key needs the API".into()))
             }
             _ => match self.hand_in_all(vec![item], key).await?.pop() {
