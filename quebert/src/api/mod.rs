@@ -5,12 +5,15 @@ mod batch;
 pub mod board;
 mod body;
 mod console;
+mod destinations;
 mod document;
 mod enqueue;
+mod events;
 pub mod feed;
 mod front;
 mod meta;
 pub mod problem;
+mod queues;
 mod server;
 pub mod state;
 mod tasks;
@@ -38,4 +41,7 @@ fn parts(state: &ApiState) -> OpenApiRouter<ApiState> {
         .merge(batch::routes(state))
         .merge(tasks::routes())
         .merge(meta::routes())
+        .merge(queues::routes())
+        .merge(destinations::routes())
+        .merge(events::routes())
 }
