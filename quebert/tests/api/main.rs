@@ -2,5 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod access;
+mod batch;
 mod enqueue;
+mod shape;
 mod site;
+mod tasks;

@@ -151,7 +151,6 @@ impl Site {
 }
 
 /// A broker that keeps what it is given in a list and answers as it is told.
-#[derive(Default)]
 pub struct Fake {
     /// What was stored.
     pub stored: Mutex<Vec<Enqueue>>,
@@ -161,11 +160,30 @@ pub struct Fake {
     pub failing: Mutex<Option<PublishError>>,
     /// What it finds, whatever is looked for.
     pub found: Mutex<Vec<Found>>,
+    /// Whether what it finds is free to be run or cancelled.
+    pub steerable: Mutex<bool>,
     /// What it was asked to steer.
     pub steered: Mutex<Vec<String>>,
 }
 
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            stored: Mutex::default(),
+            lookup: Mutex::default(),
+            failing: Mutex::default(),
+            found: Mutex::default(),
+            steerable: Mutex::new(true),
+            steered: Mutex::default(),
+        }
+    }
+}
+
 impl Fake {
+    fn free(&self) -> bool {
+        *self.steerable.lock().unwrap() && !self.found.lock().unwrap().is_empty()
+    }
+
     fn store(&self, task: Enqueue) -> Result<Enqueued, PublishError> {
         if let Some(error) = self.failing.lock().unwrap().clone() {
             return Err(error);
@@ -231,12 +249,12 @@ impl Admin for Fake {
     }
 
     fn run_now(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
-        let any = !self.found.lock().unwrap().is_empty();
+        let any = self.free();
         self.steer("run", &id, any)
     }
 
     fn cancel(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
-        let any = !self.found.lock().unwrap().is_empty();
+        let any = self.free();
         self.steer("cancel", &id, any)
     }
 
