@@ -31,16 +31,6 @@ impl Health {
         self.obstacles().is_empty()
     }
 
-    /// Whether there is a session with the broker.
-    pub fn connected(&self) -> bool {
-        self.state().connected
-    }
-
-    /// Whether the broker takes no publishes for now.
-    pub fn blocked(&self) -> bool {
-        self.state().blocked
-    }
-
     /// It is ending: not ready any more, and nothing new should be accepted.
     pub fn drain(&self) {
         self.state().draining = true;
@@ -49,6 +39,16 @@ impl Health {
     /// Whether it is ending.
     pub fn draining(&self) -> bool {
         self.state().draining
+    }
+
+    /// Whether there is a session with the broker.
+    pub fn connected(&self) -> bool {
+        self.state().connected
+    }
+
+    /// Whether the broker takes no publishes for now.
+    pub fn blocked(&self) -> bool {
+        self.state().blocked
     }
 
     /// What keeps it from being ready, for people; empty when it is.
