@@ -9,6 +9,7 @@ pub mod config;
 pub mod core;
 pub mod event;
 pub mod grid;
+pub mod history;
 pub mod memory;
 pub mod outcome;
 pub mod ports;

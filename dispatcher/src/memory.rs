@@ -188,6 +188,16 @@ impl Broker for MemoryBroker {
         Box::pin(async move { result })
     }
 
+    fn relocate(&self, from: Tag, target: Target, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
+        let mut world = self.lock();
+        let result = world.publish(&target, message);
+        if let (Ok(()), Some(consumer)) = (&result, world.consumers.get_mut(&from.opening)) {
+            consumer.unsettled.remove(&from.seq);
+            world.deliver();
+        }
+        Box::pin(async move { result })
+    }
+
     fn depth(&self, target: Target) -> BoxFuture<'static, Option<Depth>> {
         let world = self.lock();
         let name = world.name_of(&target);

@@ -1,12 +1,14 @@
 //! Puts a dispatcher together: broker, transport, mediators and observers, from one config. It does no work of its own.
 
 use crate::{
-    compose::{self, ComposeError},
+    api::{board::Board, feed::Feed, state::ApiState},
+    compose::{self, ComposeError, Engine},
     config::Config,
     health::Health,
     logs::Logs,
     metrics::Metrics,
 };
+use quebert_broker_adapter::admin::Admin;
 use quebert_dispatcher::{
     ports::{
         broker::{Broker, Target},
@@ -17,8 +19,9 @@ use quebert_dispatcher::{
     shell::{Builder, Dispatcher, Handle, Summary},
 };
 use quebert_wire::Codecs;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 /// A dispatcher to be: the config's, with your own mediators, observers and codecs.
 ///
@@ -35,6 +38,7 @@ use tokio::task::JoinHandle;
 pub struct App {
     config: Config,
     broker: Option<Arc<dyn Broker>>,
+    admin: Option<Arc<dyn Admin>>,
     transport: Option<Arc<dyn Transport>>,
     steps: Vec<Step>,
     hooks: Vec<String>,
@@ -45,13 +49,29 @@ type Step = Box<dyn FnOnce(Builder) -> Builder + Send>;
 impl App {
     /// What the config says, and nothing else.
     pub fn new(config: Config) -> Self {
-        Self { config, broker: None, transport: None, steps: Vec::new(), hooks: Vec::new() }
+        Self { config, broker: None, admin: None, transport: None, steps: Vec::new(), hooks: Vec::new() }
     }
 
-    /// Another broker than the config's, such as a [`MemoryBroker`](crate::MemoryBroker).
+    /// Another broker than the config's, such as a [`MemoryBroker`](crate::MemoryBroker). Unless there is an
+    /// [`admin`](Self::admin) as well, operators can only enqueue and see depths: [`BareAdmin`](crate::BareAdmin).
     #[must_use]
     pub fn broker(mut self, broker: impl Broker) -> Self {
         self.broker = Some(Arc::new(broker));
+        self
+    }
+
+    /// Another operators' side than the broker's own.
+    #[must_use]
+    pub fn admin(mut self, admin: impl Admin) -> Self {
+        self.admin = Some(Arc::new(admin));
+        self
+    }
+
+    /// A broker that was [opened](compose::engine) elsewhere, from both of its sides.
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.broker = Some(engine.broker);
+        self.admin = Some(engine.admin);
         self
     }
 
@@ -84,17 +104,19 @@ impl App {
         self
     }
 
-    /// Starts it; must be called within a tokio runtime. Returns at once: a broker that can't be reached is tried until
-    /// it can.
+    /// Starts it; must be called within a tokio runtime. Returns at once if the broker is RabbitMQ, which is tried until
+    /// it can be reached. An embedded broker's file is opened here, which blocks for as long as its recovery takes; where
+    /// that matters, open it elsewhere and bring it along by [`engine`](Self::engine).
     ///
     /// # Errors
     /// When files that the config names can't be read or used.
     pub fn start(self) -> Result<Running, ComposeError> {
-        let Self { config, broker, transport, steps, hooks } = self;
-        let broker = match broker {
-            Some(broker) => broker,
-            None => compose::broker(&config)?,
+        let Self { config, broker, admin, transport, steps, hooks } = self;
+        let engine = match broker {
+            Some(broker) => Engine::bare(broker),
+            None => compose::engine(&config)?,
         };
+        let engine = Engine { admin: admin.unwrap_or(engine.admin), broker: engine.broker };
         let transport = match transport {
             Some(transport) => transport,
             None => compose::transport(&config)?,
@@ -102,17 +124,44 @@ impl App {
         let health = Arc::new(Health::new(config.core.lanes.iter().map(|l| l.name.clone())));
         let metrics = Arc::new(Metrics::new(&config.core.lanes, config.metrics_max_destinations, health.clone()));
         metrics.hooks(&hooks.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut builder = Dispatcher::builder(config.core.clone(), broker.clone(), transport)
+        let (board, feed) = (Arc::new(Board::default()), Arc::new(Feed::default()));
+        let mut builder = Dispatcher::builder(config.core.clone(), engine.broker.clone(), transport)
             .hook_timeout(config.hook_timeout)
             .observer(Logs)
             .observer(health.clone())
-            .observer(metrics.clone());
+            .observer(metrics.clone())
+            .observer(board.clone())
+            .observer(feed.clone());
         if let Some(signer) = compose::signer(&config) {
             builder = builder.signer(signer);
         }
         let dispatcher = steps.into_iter().fold(builder, |builder, step| step(builder)).build();
         let handle = dispatcher.handle();
-        Ok(Running { dispatcher: tokio::spawn(dispatcher.run()), handle, broker, metrics, health, config })
+        let config = Arc::new(config);
+        let paused = pause_as_before(engine.admin.clone(), handle.clone(), config.clone());
+        let dispatcher = tokio::spawn(async move {
+            // First, so that not a single task of a paused lane is taken.
+            paused.await;
+            dispatcher.run().await
+        });
+        let Engine { broker, admin } = engine;
+        let started = Instant::now();
+        Ok(Running { dispatcher, handle, broker, admin, metrics, health, board, feed, config, started })
+    }
+}
+
+/// Pauses the lanes that the broker remembers as paused.
+async fn pause_as_before(admin: Arc<dyn Admin>, handle: Handle, config: Arc<Config>) {
+    if !admin.abilities().durable_pause {
+        return;
+    }
+    match admin.paused().await {
+        Ok(queues) => {
+            for lane in config.core.lanes.iter().filter(|lane| queues.contains(&lane.queue)) {
+                handle.pause(&lane.name);
+            }
+        }
+        Err(error) => warn!(%error, "which lanes are paused is not known; all of them start"),
     }
 }
 
@@ -123,15 +172,35 @@ pub struct Running {
     pub handle: Handle,
     /// Its broker, to publish to.
     pub broker: Arc<dyn Broker>,
+    /// The operators' side of its broker.
+    pub admin: Arc<dyn Admin>,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
     /// Whether it is ready.
     pub health: Arc<Health>,
+    /// Live figures of its lanes and destinations.
+    pub board: Arc<Board>,
+    /// What happens in it.
+    pub feed: Arc<Feed>,
     /// What it was started with.
-    pub config: Config,
+    pub config: Arc<Config>,
+    started: Instant,
 }
 
 impl Running {
+    /// What the HTTP API works with.
+    pub fn api_state(&self) -> ApiState {
+        ApiState {
+            config: self.config.clone(),
+            admin: self.admin.clone(),
+            handle: self.handle.clone(),
+            health: self.health.clone(),
+            board: self.board.clone(),
+            feed: self.feed.clone(),
+            started: self.started,
+        }
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

@@ -1,7 +1,12 @@
-//! From the checked config to the parts of a dispatcher. Reads the files that the config names; connects nowhere.
+//! From the checked config to the parts of a dispatcher. Reads the files that the config names and opens the embedded
+//! broker's; connects nowhere.
 
-use crate::config::{Config, QueueType};
+use crate::{
+    bare::BareAdmin,
+    config::{Config, QueueType},
+};
 use quebert_broker_adapter::{
+    admin::Admin,
     amqp::{self, Exchange, Identity, LaneTopology, RabbitBroker, RabbitConfig},
     http::{HttpTransport, TcpConnector, TlsClient, TlsSettings},
 };
@@ -87,12 +92,36 @@ pub fn topology(config: &Config) -> amqp::Topology {
     }
 }
 
-/// The broker.
+/// A broker, from both of its sides.
+#[derive(Clone)]
+pub struct Engine {
+    /// The dispatcher's side.
+    pub broker: Arc<dyn Broker>,
+    /// The operators' side.
+    pub admin: Arc<dyn Admin>,
+}
+
+impl Engine {
+    /// A broker of which nothing else is known: its operators' side enqueues and tells depths, and that is all.
+    pub fn bare(broker: Arc<dyn Broker>) -> Self {
+        Self { admin: Arc::new(BareAdmin::new(broker.clone())), broker }
+    }
+}
+
+/// The config's broker. RabbitMQ is not connected to yet.
 ///
 /// # Errors
 /// When a file can't be read, or an address makes no sense.
+pub fn engine(config: &Config) -> Result<Engine, ComposeError> {
+    Ok(Engine::bare(Arc::new(RabbitBroker::new(rabbit_config(config)?)?)))
+}
+
+/// The dispatcher's side of the config's broker.
+///
+/// # Errors
+/// As for [`engine`].
 pub fn broker(config: &Config) -> Result<Arc<dyn Broker>, ComposeError> {
-    Ok(Arc::new(RabbitBroker::new(rabbit_config(config)?)?))
+    Ok(engine(config)?.broker)
 }
 
 /// The transport.

@@ -4,7 +4,7 @@
 use quebert_dispatcher::{event::Event, ports::observer::Observer};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Ready means: connected, all lanes open, not draining.
@@ -30,9 +30,19 @@ impl Health {
         self.obstacles().is_empty()
     }
 
+    /// It is ending: not ready any more, and nothing new should be accepted.
+    pub fn drain(&self) {
+        self.state().draining = true;
+    }
+
+    /// Whether it is ending.
+    pub fn draining(&self) -> bool {
+        self.state().draining
+    }
+
     /// What keeps it from being ready, for people; empty when it is.
     pub fn obstacles(&self) -> Vec<String> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let mut all = Vec::new();
         if state.draining {
             all.push("draining".to_owned());
@@ -43,21 +53,24 @@ impl Health {
         all.extend(state.lanes.iter().filter(|(_, open)| !**open).map(|(name, _)| format!("lane {name} is not open")));
         all
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Observer for Health {
     fn observe(&self, event: &Event) {
         // Locked only for what matters here: most events come with each task.
-        let state = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::BrokerConnected => state().connected = true,
+            Event::BrokerConnected => self.state().connected = true,
             Event::BrokerDisconnected { .. } => {
-                let mut state = state();
+                let mut state = self.state();
                 state.connected = false;
                 state.lanes.values_mut().for_each(|open| *open = false);
             }
-            Event::LaneOpen { lane, open } => drop(state().lanes.insert(lane.clone(), *open)),
-            Event::Draining => state().draining = true,
+            Event::LaneOpen { lane, open } => drop(self.state().lanes.insert(lane.clone(), *open)),
+            Event::Draining => self.drain(),
             _ => {}
         }
     }

@@ -7,16 +7,20 @@
 pub mod admin;
 pub mod api;
 mod app;
+mod bare;
 pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod health;
+pub mod letter;
+pub mod intake;
 pub mod logs;
 pub mod metrics;
 pub mod sample;
 pub mod signals;
 
 pub use app::{App, Running};
+pub use bare::BareAdmin;
 pub use config::Config;
 pub use quebert_broker_adapter as adapters;
 pub use quebert_dispatcher as dispatcher;

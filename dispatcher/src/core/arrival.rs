@@ -1,7 +1,7 @@
 //! Deliveries of work queues: read, recognised, and put where they belong.
 
 use super::{
-    Action, CopyKey, Core, Phase, TicketId, Timer,
+    Action, CopyKey, Core, TicketId, Timer,
     destinations::DestId,
     ticket::{Facts, Resume, State, Ticket},
 };
@@ -25,7 +25,7 @@ impl Core {
         self.deliveries += 1;
         let name = self.config.lanes[lane].name.clone();
         self.emit(Event::Delivered { lane: name, redelivered: delivery.redelivered });
-        if self.phase != Phase::Running {
+        if !self.is_open(lane) {
             self.actions.push_back(Action::GiveBack(delivery.tag));
             return self.count_settlement(lane, Settlement::Requeued, None, 0, None);
         }
@@ -186,14 +186,25 @@ impl Core {
     }
 
     pub(super) fn on_due(&mut self, id: TicketId) {
-        let Some(ticket) = self.tickets.get_mut(id) else { return };
-        if !matches!(ticket.state, State::Held { .. }) {
-            return;
+        if self.tickets.get(id).is_some_and(|ticket| matches!(ticket.state, State::Held { .. })) {
+            let task = self.take_held(id);
+            // The wall clock may have gone back meanwhile: then it is held again.
+            self.place(id, task, ExpiryStage::BeforeDispatch);
         }
-        let State::Held { task, .. } = std::mem::replace(&mut ticket.state, State::Reviewing) else { return };
-        self.count_state_change(self.tickets[id].lane, true, false);
-        // The wall clock may have gone back meanwhile: then it is held again.
-        self.place(id, task, ExpiryStage::BeforeDispatch);
+    }
+
+    /// Takes a task out that is held for its moment. The caller puts the ticket into its next state at once.
+    pub(super) fn take_held(&mut self, id: TicketId) -> Box<Task> {
+        let ticket = &mut self.tickets[id];
+        let State::Held { timer, task } = std::mem::replace(&mut ticket.state, State::Reviewing) else {
+            panic!("only a held task is taken out");
+        };
+        let (lane, counts) = (ticket.lane, ticket.tag.is_some());
+        self.timers.cancel(timer);
+        if counts {
+            self.count_state_change(lane, true, false);
+        }
+        task
     }
 
     /// A redelivery of a task for which something was still under way: from now on it is settled by the new tag.

@@ -1,13 +1,14 @@
 //! An attempt: from its slot to what its outcome means.
 
 use super::{
-    Action, Core, Phase, TicketId,
+    Action, Core, TicketId,
     ticket::{Resume, Slot, State, Ticket},
 };
 use crate::{
     backoff::RetryPolicy,
     config::HookErrorRule,
     event::{Event, ExpiryStage},
+    history::{self, Past},
     outcome::Outcome,
     ports::mediator::{Attempt, Before, TraceContext},
     verdict::{BuryReason, RetryAfter, RetryReason, Verdict, judge},
@@ -82,17 +83,17 @@ impl Core {
             }
             Err(error) => Before::Bury(format!("a mediator made the URL unusable: {error}")),
         };
-        let (running, early) = (self.phase == Phase::Running, self.is_early(id));
+        let (open, early) = (self.is_open(lane), self.is_early(id));
         let as_granted = self.destinations.of(dest).name == attempt.task.destination;
-        if before == Before::Send && as_granted && running && !over && !early {
+        if before == Before::Send && as_granted && open && !over && !early {
             return self.send(id, attempt, slot);
         }
         self.set_state(id, State::Reviewing);
         self.vacate(dest, lane, slot);
         match before {
             Before::Send if self.expire_if_over(id, ExpiryStage::BeforeDispatch) => {}
-            // The drain began meanwhile: nothing new starts.
-            Before::Send if !running => self.put_back(id),
+            // A drain or a pause began meanwhile: nothing new starts.
+            Before::Send if !open => self.put_back(id),
             // The wall clock went back meanwhile.
             Before::Send if early => self.place_again(id),
             // A mediator sends it elsewhere: it waits for that destination, and is not asked about again.
@@ -230,18 +231,13 @@ impl Core {
 
     /// Keeps what came of the last attempts in the notes: for whoever looks at the dead letter.
     fn note_history(&mut self, id: TicketId, attempt: &Attempt, outcome: &Outcome, duration: Duration) {
-        const KEPT: usize = 10;
         let what = match outcome {
             Outcome::Answered(response) => response.status.as_u16().to_string(),
             Outcome::Failed(failure) => failure.kind.label().to_owned(),
         };
-        let line = format!("{} {} {what} {}ms", attempt.number, self.now.wall.as_millis(), duration.as_millis());
-        let history = self.tickets[id].book.history.take().unwrap_or_default();
-        let mut lines: Vec<&str> = history.split('\n').filter(|line| !line.is_empty()).collect();
-        lines.push(&line);
-        let first = lines.len().saturating_sub(KEPT);
-        let text = lines[first..].join("\n");
-        self.tickets[id].book.history = Some(text);
+        let past = Past { number: attempt.number, at: self.now.wall, outcome: what, duration };
+        let history = &mut self.tickets[id].book.history;
+        *history = Some(history::push(history.as_deref().unwrap_or_default(), &past));
     }
 }
 

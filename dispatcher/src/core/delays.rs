@@ -14,7 +14,7 @@ use crate::{
     ports::broker::{Delivery, Opening, PublishError, Source, Tag, Target},
     verdict::BuryReason,
 };
-use quebert_wire::{Bookkeeping, HeaderValue, Message, Timestamp, bookkeeping::header};
+use quebert_wire::{Bookkeeping, HeaderValue, Message, TaskId, Timestamp, bookkeeping::header};
 use slotmap::{SlotMap, new_key_type};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -29,20 +29,20 @@ const OPEN_AHEAD: Duration = Duration::from_secs(2);
 
 /// One message of a delay queue, in hand.
 #[derive(Debug)]
-struct Head {
-    step: Step,
+pub(super) struct Head {
+    pub(super) step: Step,
     /// `None` once its delivery is lost.
     tag: Option<Tag>,
-    message: Message,
-    book: Bookkeeping,
+    pub(super) message: Message,
+    pub(super) book: Bookkeeping,
     key: Option<CopyKey>,
     /// When it leaves this queue.
     ready_at: Timestamp,
-    state: HeadState,
+    pub(super) state: HeadState,
 }
 
 #[derive(Debug)]
-enum HeadState {
+pub(super) enum HeadState {
     Waiting(TimerId),
     Moving(Move),
 }
@@ -62,7 +62,7 @@ struct Lane {
 #[derive(Debug, Default)]
 pub(crate) struct Delays {
     steps: BTreeMap<Step, Lane>,
-    heads: SlotMap<HeadId, Head>,
+    pub(super) heads: SlotMap<HeadId, Head>,
     orphans: BTreeMap<CopyKey, HeadId>,
 }
 
@@ -186,6 +186,13 @@ impl Core {
             *timer = self.timers.set(now.mono + wait, Timer::Head(id));
             return;
         }
+        self.move_head_on(id);
+    }
+
+    /// Its time in this queue is over: to its work queue, or round again with the rest.
+    pub(super) fn move_head_on(&mut self, id: HeadId) {
+        let now = self.now;
+        let Some(head) = self.delays.heads.get_mut(id) else { return };
         let rest = head.book.due_at.map_or(Duration::ZERO, |due| due.since(now.wall));
         let Some(queue) = head.book.return_to.clone() else {
             let detail = "a message in a delay queue that does not say where to return to".to_owned();
@@ -212,7 +219,8 @@ impl Core {
             (header::DEAD_AT, HeaderValue::Int(self.now.wall.as_millis())),
             (header::DEAD_LANE, HeaderValue::Text(lane.to_string())),
         ];
-        self.emit(Event::Buried { lane, task: None, reason, detail });
+        let task = head.book.id.as_deref().and_then(|id| TaskId::new(id).ok());
+        self.emit(Event::Buried { lane, task, reason, detail });
         self.move_head(id, Target::Dead(queue), Purpose::DeadLetter, &notes);
     }
 
@@ -240,8 +248,8 @@ impl Core {
             return;
         }
         next.published_at = Some(self.now.mono);
-        let (target, message) = (next.target.clone(), next.message.clone());
-        self.actions.push_back(Action::Publish { id: PublishId(Mover::Head(id)), target, message });
+        let (target, message, replaces) = (next.target.clone(), next.message.clone(), head.tag);
+        self.actions.push_back(Action::Publish { id: PublishId(Mover::Head(id)), target, message, replaces });
     }
 
     pub(super) fn on_head_published(&mut self, id: HeadId, result: Result<(), PublishError>) {
@@ -273,7 +281,7 @@ impl Core {
     }
 
     /// Its next copy is safe: the old one is acked, or known when it comes again.
-    fn end_head(&mut self, id: HeadId) {
+    pub(super) fn end_head(&mut self, id: HeadId) {
         let Some(head) = self.forget_head(id) else { return };
         match (head.tag, head.key) {
             (Some(tag), key) => {
@@ -324,7 +332,7 @@ impl Core {
 
     /// Closes a delay queue whose next head is due in a long time only, lest the broker's consumer timeout strikes; its
     /// heads go back, and it is opened again shortly before.
-    fn sleep_if_far(&mut self, step: Step) {
+    pub(super) fn sleep_if_far(&mut self, step: Step) {
         let far = self.config.consumer_timeout * 2 / 5;
         if step.length() <= far || self.phase != Phase::Running {
             return;

@@ -28,14 +28,10 @@ impl Core {
     }
 
     /// A task that waits goes back.
-    fn hand_back(&mut self, id: TicketId) {
+    pub(super) fn hand_back(&mut self, id: TicketId) {
         match &self.tickets[id].state {
             State::Waiting { .. } => drop(self.unqueue(id)),
-            State::Held { timer, .. } => {
-                let timer = *timer;
-                self.timers.cancel(timer);
-                self.set_state(id, State::Reviewing);
-            }
+            State::Held { .. } => drop(self.take_held(id)),
             _ => return,
         }
         self.put_back(id);

@@ -1,11 +1,23 @@
 //! Lanes: their slots, and whose turn it is.
 
-use super::{destinations::DestId, recall::LastAcks, ticket::Slot};
+use super::{destinations::DestId, recall::LastAcks, ticket::Slot, timers::TimerId};
 use crate::config::{CoreConfig, Schedule};
 use std::{collections::BTreeSet, time::Duration};
 
 /// How long a lane counts as mixed after tasks of two destinations came one after the other.
 const MIXED_FOR: Duration = Duration::from_secs(60);
+
+/// Whether a lane takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Flow {
+    /// It does, as far as the broker lets it.
+    #[default]
+    Open,
+    /// Somebody paused it.
+    Paused,
+    /// It is to go on, and is opened when its former deliveries are settled, or when the timer goes off.
+    Resuming(TimerId),
+}
 
 /// The state of one lane.
 #[derive(Debug, Default)]
@@ -16,6 +28,7 @@ pub(crate) struct Lane {
     pub(crate) buffered: u32,
     /// Whether the two above have changed since they were reported.
     pub(crate) changed: bool,
+    pub(crate) flow: Flow,
     own_used: u32,
     shared_used: u32,
     /// Destinations that are free and have tasks of this lane waiting, by their oldest task's arrival.

@@ -10,9 +10,11 @@ mod delays;
 mod destinations;
 mod drain;
 mod lanes;
+mod pause;
 mod recall;
 mod schedule;
 mod settle;
+mod steer;
 mod ticket;
 mod timers;
 
@@ -32,15 +34,17 @@ use crate::{
 };
 use delays::{Delays, HeadId};
 use destinations::Destinations;
-use lanes::Lanes;
-use quebert_wire::{Codecs, Message};
+use lanes::{Flow, Lanes};
+use quebert_wire::{Codecs, Message, TaskId};
 use rand::{SeedableRng, rngs::StdRng};
 use recall::{CopyKey, Recall};
 use slotmap::{SlotMap, new_key_type};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
+pub use steer::{HeldState, HeldTask, Steer, Steered};
 use ticket::Ticket;
 use timers::Timers;
 
@@ -104,6 +108,20 @@ pub enum Input {
     },
     /// Other limits and policies.
     Reconfigure(Box<CoreConfig>),
+    /// Take no more tasks of a lane (`true`), or go on with it. An unknown name does nothing.
+    Pause {
+        /// The lane's name.
+        lane: Arc<str>,
+        /// As it is to be.
+        paused: bool,
+    },
+    /// Steer the held copies of one task; answered by [`Action::Steered`] in the same turn.
+    Steer {
+        /// Which.
+        task: TaskId,
+        /// What to do.
+        how: Steer,
+    },
     /// Nothing but time.
     Tick,
 }
@@ -149,6 +167,7 @@ pub enum Action {
         /// What the policies say.
         proposed: Verdict,
     },
+    /// [`Broker::relocate`](crate::ports::broker::Broker::relocate) if it replaces a delivery, else
     /// [`Broker::publish`](crate::ports::broker::Broker::publish); answered by [`Input::Published`].
     Publish {
         /// Which.
@@ -157,6 +176,9 @@ pub enum Action {
         target: Target,
         /// What.
         message: Message,
+        /// The delivery in hand that it takes the place of; it is acked once the publish counts. `None` if that delivery is
+        /// lost, as far as known here.
+        replaces: Option<Tag>,
     },
     /// [`Broker::ack`](crate::ports::broker::Broker::ack).
     Ack(Tag),
@@ -164,6 +186,8 @@ pub enum Action {
     GiveBack(Tag),
     /// Tell the observers.
     Emit(Event),
+    /// The answer to [`Input::Steer`].
+    Steered(Steered),
     /// The drain is over: stop the broker and end.
     Stop,
 }
@@ -189,6 +213,8 @@ enum Timer {
     PublishAgain(PublishId),
     /// The head of a delay queue may be due.
     Head(HeadId),
+    /// A lane that is to go on is opened, though something of it is still in hand.
+    Resume(usize),
     /// A delay queue is opened again.
     OpenDelay(crate::grid::Step),
     /// Tasks that wait for too long are looked for.
@@ -237,6 +263,14 @@ impl Core {
     /// # Panics
     /// If `config` names no lane.
     pub fn new(config: CoreConfig, codecs: Codecs, now: Now) -> Self {
+        Self::with_paused(config, codecs, now, &BTreeSet::new())
+    }
+
+    /// The same with lanes that are paused from the first moment, by name: they are not opened before they are let go on.
+    ///
+    /// # Panics
+    /// If `config` names no lane.
+    pub fn with_paused(config: CoreConfig, codecs: Codecs, now: Now, paused: &BTreeSet<Arc<str>>) -> Self {
         assert!(!config.lanes.is_empty(), "a dispatcher has at least one lane");
         let mut core = Self {
             rng: StdRng::seed_from_u64(config.seed),
@@ -257,8 +291,13 @@ impl Core {
             config,
             now,
         };
-        for lane in &core.config.lanes {
-            core.actions.push_back(Action::Open { source: Source::Queue(lane.queue.clone()), window: lane.window });
+        for (at, lane) in core.config.lanes.iter().enumerate() {
+            core.actions.push_back(if paused.contains(&lane.name) {
+                core.lanes.of_mut(at).flow = Flow::Paused;
+                Action::Emit(Event::LanePaused { lane: lane.name.clone(), paused: true })
+            } else {
+                Action::Open { source: Source::Queue(lane.queue.clone()), window: lane.window }
+            });
         }
         core.timers.set(now.mono + core.sweep_every(), Timer::Sweep);
         core
@@ -281,12 +320,15 @@ impl Core {
             Input::Published { id: PublishId(Mover::Head(head)), result } => self.on_head_published(head, result),
             Input::Drain { deadline } => self.on_drain(deadline),
             Input::Reconfigure(config) => self.on_reconfigure(*config),
+            Input::Pause { lane, paused } => self.on_pause(&lane, paused),
+            Input::Steer { task, how } => self.on_steer(&task, how),
             Input::Tick => {}
         }
         while let Some(timer) = self.timers.pop_due(self.now.mono) {
             self.on_timer(timer);
         }
         self.grant();
+        self.open_resumed();
         self.report_held();
         self.end_drain_if_done();
     }
@@ -341,6 +383,11 @@ impl Core {
                 let Some(lane) = self.config.lanes.iter().position(|lane| lane.queue == queue) else {
                     return;
                 };
+                // A broker opens a source once: what it opened before is over, whether or not it says so.
+                let former = self.inlets.iter().find(|(_, inlet)| **inlet == Inlet::Lane(lane));
+                if let Some(former) = former.map(|(former, _)| *former).filter(|former| *former != opening) {
+                    self.on_closed(former);
+                }
                 self.inlets.insert(opening, Inlet::Lane(lane));
                 self.emit(Event::LaneOpen { lane: self.config.lanes[lane].name.clone(), open: true });
             }
@@ -368,6 +415,7 @@ impl Core {
             Timer::PublishAgain(PublishId(Mover::Ticket(ticket))) => self.publish_ticket(ticket),
             Timer::PublishAgain(PublishId(Mover::Head(head))) => self.publish_head(head),
             Timer::Head(head) => self.on_head_due(head),
+            Timer::Resume(lane) => self.open_again(lane),
             Timer::OpenDelay(step) => self.open_delay(step),
             Timer::Sweep => self.sweep(),
             Timer::DrainOver => self.on_drain_over(),

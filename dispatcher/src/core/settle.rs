@@ -103,6 +103,7 @@ impl Core {
 
     fn schedule_again(&mut self, id: TicketId, reason: RetryReason, delay: Duration) {
         let ticket = &mut self.tickets[id];
+        let lane = ticket.lane;
         ticket.book.due_at = Some(self.now.wall.saturating_add(delay));
         ticket.book.retry_reason = Some(reason.label().to_owned());
         let event = Event::RetryScheduled {
@@ -115,7 +116,7 @@ impl Core {
         self.emit(event);
         // What is put off for overload makes room in the window, however short the delay.
         let short = delay <= self.config.hold_max && reason != RetryReason::Overload;
-        if short && self.phase == super::Phase::Running {
+        if short && self.is_open(lane) {
             self.place_again(id);
         } else {
             self.delay(id, delay);
@@ -219,7 +220,8 @@ impl Core {
         }
         next.published_at = Some(self.now.mono);
         let (target, message) = (next.target.clone(), next.message.clone());
-        self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message });
+        let replaces = ticket.tag;
+        self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message, replaces });
     }
 
     pub(super) fn on_ticket_published(&mut self, id: TicketId, result: &Result<(), PublishError>) {

@@ -139,7 +139,8 @@ pub trait Broker: Send + Sync + 'static {
     /// at once, and ignore what is still under way from it.
     fn close(&self, source: &Source);
 
-    /// Wants no *new* deliveries of `source`, but goes on settling those already there. Used by a drain.
+    /// Wants no *new* deliveries of `source`, but goes on settling those already there. It stays so over faults, until
+    /// it is closed and opened again, which the dispatcher does when a paused lane goes on. Used by a drain as well.
     fn pause(&self, source: &Source);
 
     /// The delivery is done with. Returns at once; may be sent together with others, at most some milliseconds later.

@@ -10,9 +10,11 @@ mod jobs;
 #[cfg(test)]
 mod tests;
 
+pub use crate::core::{HeldState, HeldTask, Steered};
+
 use crate::{
     config::CoreConfig,
-    core::{Action, Core, Input},
+    core::{Action, Core, Input, Steer},
     event::Settlement,
     ports::{
         broker::{Broker, BrokerEvent},
@@ -27,8 +29,12 @@ use crate::{
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use hooks::Hooks;
 use jobs::Job;
-use quebert_wire::{Codecs, TaskId, Timestamp};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use quebert_wire::{Codecs, TaskId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most broker events, and most finished jobs, that are taken in before the actions that follow are carried out.
@@ -44,6 +50,7 @@ pub struct Builder {
     requests: RequestBuilder,
     hooks: Hooks,
     observers: Vec<Box<dyn Observer>>,
+    paused: BTreeSet<Arc<str>>,
 }
 
 impl Builder {
@@ -90,6 +97,14 @@ impl Builder {
         self
     }
 
+    /// Lanes that are paused from the first moment, by name: nothing is taken from their queues until
+    /// [`Handle::resume`]. For pauses that outlive a process.
+    #[must_use]
+    pub fn paused(mut self, lanes: impl IntoIterator<Item = Arc<str>>) -> Self {
+        self.paused.extend(lanes);
+        self
+    }
+
     /// The dispatcher. It does nothing before it is [run](Dispatcher::run).
     pub fn build(self) -> Dispatcher {
         let (commands, inbox) = mpsc::unbounded_channel();
@@ -116,50 +131,8 @@ enum Command {
     StopNow,
     Reconfigure(Box<CoreConfig>),
     Pause(Arc<str>, bool),
-    RunNow(TaskId, oneshot::Sender<Steered>),
-    Cancel(TaskId, oneshot::Sender<Steered>),
+    Steer(TaskId, Steer, oneshot::Sender<Steered>),
     Find(TaskId, oneshot::Sender<Vec<HeldTask>>),
-}
-
-/// What came of steering one task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steered {
-    /// It was done.
-    Done,
-    /// No task of that id is held here.
-    NotHeld,
-    /// An attempt is under way, or the task is being settled: nothing was changed.
-    UnderWay,
-}
-
-/// A task that a dispatcher holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldTask {
-    /// The lane's name; of a head of a delay queue, the lane that it goes back to, if it is one of ours.
-    pub lane: Option<Arc<str>>,
-    /// What it is doing.
-    pub state: HeldState,
-    /// Attempts begun.
-    pub attempts: u32,
-    /// No attempt before this.
-    pub due_at: Option<Timestamp>,
-    /// When it was enqueued, as far as known.
-    pub enqueued_at: Option<Timestamp>,
-    /// The request's URL, if the task has been read.
-    pub url: Option<String>,
-}
-
-/// What a held task is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HeldState {
-    /// It waits for a slot.
-    Waiting,
-    /// It waits for its moment.
-    Delayed,
-    /// An attempt is under way.
-    InFlight,
-    /// It is being settled.
-    Settling,
 }
 
 impl Handle {
@@ -191,12 +164,12 @@ impl Handle {
 
     /// Sends a task that is held here and waits for its moment as soon as a slot is free.
     pub async fn run_now(&self, id: TaskId) -> Steered {
-        self.ask(|answer| Command::RunNow(id, answer)).await.unwrap_or(Steered::NotHeld)
+        self.ask(|answer| Command::Steer(id, Steer::RunNow, answer)).await.unwrap_or(Steered::NotHeld)
     }
 
     /// Drops a task that is held here and not under way: it is acked and settled as filtered.
     pub async fn cancel(&self, id: TaskId) -> Steered {
-        self.ask(|answer| Command::Cancel(id, answer)).await.unwrap_or(Steered::NotHeld)
+        self.ask(|answer| Command::Steer(id, Steer::Cancel, answer)).await.unwrap_or(Steered::NotHeld)
     }
 
     /// Every copy of a task that is held here.
@@ -239,6 +212,7 @@ impl Dispatcher {
             requests: RequestBuilder::default(),
             hooks: Hooks::default(),
             observers: Vec::new(),
+            paused: BTreeSet::new(),
         }
     }
 
@@ -250,12 +224,12 @@ impl Dispatcher {
     /// Runs until it is drained or stopped. Faults of the broker don't end it.
     pub async fn run(self) -> Summary {
         let Self { parts, handle: _handle, mut inbox } = self;
-        let Builder { mut config, codecs, broker, transport, clock, requests, hooks, observers } = parts;
+        let Builder { mut config, codecs, broker, transport, clock, requests, hooks, observers, paused } = parts;
         config.mediated = !hooks.is_empty();
         let mediated = config.mediated;
         let mut events = broker.start();
         let mut shell = Shell {
-            core: Core::new(config, codecs, clock.now()),
+            core: Core::with_paused(config, codecs, clock.now(), &paused),
             broker,
             transport,
             clock,
@@ -263,6 +237,7 @@ impl Dispatcher {
             hooks: Arc::new(hooks),
             observers,
             jobs: FuturesUnordered::new(),
+            asking: None,
             stopped: false,
         };
         shell.feed(Input::Tick);
@@ -290,9 +265,14 @@ impl Dispatcher {
                         shell.feed(Input::Reconfigure(config));
                     }
                     Command::StopNow => break,
-                    Command::Pause(..) => {}
-                    Command::RunNow(_, answer) | Command::Cancel(_, answer) => drop(answer.send(Steered::NotHeld)),
-                    Command::Find(_, answer) => drop(answer.send(Vec::new())),
+                    Command::Pause(lane, paused) => shell.feed(Input::Pause { lane, paused }),
+                    Command::Steer(task, how, answer) => {
+                        shell.asking = Some(answer);
+                        shell.feed(Input::Steer { task, how });
+                        shell.asking = None;
+                    }
+                    // Whoever asked may have gone meanwhile.
+                    Command::Find(task, answer) => drop(answer.send(shell.core.find(&task))),
                 },
                 Some(input) = shell.jobs.next() => {
                     shell.feed(input);
@@ -333,6 +313,8 @@ struct Shell {
     hooks: Arc<Hooks>,
     observers: Vec<Box<dyn Observer>>,
     jobs: FuturesUnordered<Job>,
+    /// Who asked for what the core is doing.
+    asking: Option<oneshot::Sender<Steered>>,
     stopped: bool,
 }
 
@@ -369,8 +351,11 @@ impl Shell {
             }
             Action::Ack(tag) => self.broker.ack(tag),
             Action::GiveBack(tag) => self.broker.give_back(tag),
-            Action::Publish { id, target, message } => {
-                let publish = self.broker.publish(target, message);
+            Action::Publish { id, target, message, replaces } => {
+                let publish = match replaces {
+                    Some(tag) => self.broker.relocate(tag, target, message),
+                    None => self.broker.publish(target, message),
+                };
                 self.jobs.push(Job::boxed(async move { Input::Published { id, result: publish.await } }));
             }
             Action::Prepare { ticket, attempt } => {
@@ -382,6 +367,12 @@ impl Shell {
             Action::Open { source, window } => self.broker.open(source, window),
             Action::Close(source) => self.broker.close(&source),
             Action::Pause(source) => self.broker.pause(&source),
+            Action::Steered(result) => {
+                if let Some(asking) = self.asking.take() {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = asking.send(result);
+                }
+            }
             Action::Stop => self.stopped = true,
         }
         while let Some(event) = self.hooks.take_event() {

@@ -269,3 +269,67 @@ async fn a_delayed_task_survives_a_restart_of_the_dispatcher() {
     let waited = started.elapsed();
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_millis(30_050), "{waited:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_lane_sends_nothing_until_it_goes_on() {
+    let mut bench = bench(|builder| builder.paused(["a".into()]), |_, _| (Duration::from_secs(5), 200));
+    bench.enqueue(r#"{"id":"first","url":"http://host/"}"#).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(bench.seen.lock().unwrap().is_empty(), "paused from the first moment");
+    bench.handle.resume("a");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.seen.lock().unwrap().len(), 1);
+    bench.handle.pause("a");
+    // Without an id a redelivery could not be told from another task.
+    bench.enqueue(r#"{"url":"http://host/"}"#).await;
+    bench.broker.cut();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.seen.lock().unwrap().len(), 1);
+    bench.handle.resume("a");
+    bench.settled.wait_for(|all| all.last() == Some(&Settlement::Succeeded)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.seen.lock().unwrap().len(), 2, "each was sent once");
+    assert!(bench.broker.everything().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_ends_at_once_sends_nothing_twice() {
+    let mut bench = bench(|builder| builder, |_, _| (Duration::from_secs(5), 200));
+    for _ in 0..30 {
+        bench.enqueue(r#"{"url":"http://host/"}"#).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.handle.pause("a");
+    bench.handle.resume("a");
+    let done = |all: &Vec<Settlement>| all.iter().filter(|result| **result == Settlement::Succeeded).count() == 30;
+    bench.settled.wait_for(done).await.unwrap();
+    assert_eq!(bench.seen.lock().unwrap().len(), 30);
+    assert!(bench.broker.everything().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_can_be_found_sent_now_and_cancelled() {
+    let mut bench = bench(|builder| builder, |_, _| (Duration::from_secs(5), 200));
+    let id = |id: &str| TaskId::new(id).unwrap();
+    for name in ["wanted", "unwanted"] {
+        bench.enqueue(&format!(r#"{{"id":"{name}","url":"http://host/{name}","delay_ms":20000}}"#)).await;
+    }
+    bench.settled.wait_for(|all| all.len() == 2).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let found = bench.handle.find(id("wanted")).await;
+    assert_eq!((found.len(), found[0].state, found[0].lane.as_deref()), (1, HeldState::Delayed, Some("a")));
+    assert_eq!(bench.handle.cancel(id("unwanted")).await, Steered::Done);
+    assert_eq!(bench.handle.cancel(id("unwanted")).await, Steered::NotHeld);
+    let before = tokio::time::Instant::now();
+    assert_eq!(bench.handle.run_now(id("wanted")).await, Steered::Done);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.handle.run_now(id("wanted")).await, Steered::UnderWay);
+    bench.settled.wait_for(|all| all.last() == Some(&Settlement::Succeeded)).await.unwrap();
+    assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.seen.lock().unwrap().len(), 1);
+    assert!(bench.broker.everything().is_empty());
+    bench.handle.stop_now();
+    bench.running.await.unwrap();
+    assert_eq!(bench.handle.cancel(id("wanted")).await, Steered::NotHeld, "after the end");
+}

@@ -30,6 +30,8 @@ pub struct Bookkeeping {
     pub retry_reason: Option<String>,
     /// The id that was given to a task that came without one.
     pub id: Option<String>,
+    /// Somebody has had the task sent at once: its own `not_before` counts no more. Backoff does.
+    pub run_now: bool,
     /// What came of the last attempts, newest last.
     pub history: Option<String>,
 }
@@ -63,6 +65,7 @@ impl Bookkeeping {
             previous_status: int(header::PREVIOUS_STATUS).and_then(|n| u16::try_from(n).ok()),
             retry_reason: text(header::RETRY_REASON),
             id: text(header::ID),
+            run_now: headers.get(header::RUN_NOW) == Some(&HeaderValue::Bool(true)),
             history: text(header::HISTORY),
         }
     }
@@ -87,6 +90,7 @@ impl Bookkeeping {
         put(header::PREVIOUS_STATUS, self.previous_status.map(|s| HeaderValue::Int(i64::from(s))));
         put(header::RETRY_REASON, text(&self.retry_reason));
         put(header::ID, text(&self.id));
+        put(header::RUN_NOW, self.run_now.then_some(HeaderValue::Bool(true)));
         put(header::HISTORY, text(&self.history));
     }
 }

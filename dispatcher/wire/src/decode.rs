@@ -78,7 +78,7 @@ pub fn decode(
     // the note may have been taken from the timestamp, it is compared and not just looked for.
     let cut = checked.created_at.is_none() && enqueued_at.is_some() && enqueued_at == message.timestamp;
     let slack = Duration::from_millis(if cut { 999 } else { 0 });
-    let not_before = checked.not_before.map(|when| match when {
+    let not_before = checked.not_before.filter(|_| !book.run_now).map(|when| match when {
         When::At(t) => t,
         When::After(d) => base.saturating_add(d + slack),
     });

@@ -68,6 +68,8 @@ pub const PREVIOUS_STATUS: &str = "quebert-previous-status";
 pub const RETRY_REASON: &str = "quebert-retry-reason";
 /// Text: the id that was given to a task that came without one.
 pub const ID: &str = "quebert-id";
+/// Boolean: somebody has had the task sent at once, so its own `not_before` counts no more.
+pub const RUN_NOW: &str = "quebert-run-now";
 /// Text: what came of the last attempts, newest last, bounded.
 pub const HISTORY: &str = "quebert-history";
 /// Text: why the task was buried.
@@ -82,7 +84,7 @@ pub const DEAD_LANE: &str = "quebert-dead-lane";
 pub const DEAD_SHED: &str = "quebert-dead-shed";
 
 /// The names that the dispatcher writes; no producer needs them.
-pub const BOOKKEEPING: [&str; 17] = [
+pub const BOOKKEEPING: [&str; 18] = [
     ATTEMPTS,
     DUE_AT,
     HOP_AT,
@@ -94,6 +96,7 @@ pub const BOOKKEEPING: [&str; 17] = [
     PREVIOUS_STATUS,
     RETRY_REASON,
     ID,
+    RUN_NOW,
     HISTORY,
     DEAD_REASON,
     DEAD_DETAIL,

@@ -118,6 +118,16 @@ fn a_timestamp_cut_to_seconds_makes_nothing_early_on_any_delivery() {
 }
 
 #[test]
+fn a_task_that_somebody_had_sent_at_once_does_not_wait_for_its_moment_again() {
+    let mut message = with(r#""not_before": 1795430000000"#);
+    assert!(read(&message).unwrap().task.not_before.is_some());
+    quebert_wire::Bookkeeping { run_now: true, ..Default::default() }.write(&mut message.headers);
+    let decoded = read(&message).unwrap();
+    assert_eq!(decoded.task.not_before, None);
+    assert!(decoded.book.run_now, "the note stays for its next copies");
+}
+
+#[test]
 fn unknown_fields_are_named_up_to_eight_and_ignored() {
     let d = read(&with(r#""prio": {"x": [1]}, "retry": {"tries": 1, "max_attempts": 2}"#)).unwrap();
     assert_eq!(d.unknown_fields, ["prio", "retry.tries"]);

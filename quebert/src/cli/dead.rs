@@ -4,23 +4,23 @@ use super::{
     Failure, connect,
     table::{self, plain},
 };
-use crate::{compose, config::Config, config::Span};
+use crate::{
+    compose,
+    config::{Config, Span},
+    letter::{self, Drawer, KNOWN_REASONS, Letter, reborn},
+};
 use clap::{Args, Subcommand};
-use quebert_broker_adapter::amqp::{AdminError, RabbitAdmin, Take};
-use quebert_dispatcher::verdict::BuryReason;
-use quebert_wire::{Bookkeeping, HeaderValue, Message, Timestamp, header};
+use quebert_broker_adapter::{
+    admin::Place,
+    amqp::{AdminError, RabbitAdmin, Take},
+};
+use quebert_wire::{Bookkeeping, Message, Timestamp};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-
-/// Why the broker itself gives up messages, in its words (`expired` is one of ours, too).
-const BROKER_REASONS: [&str; 3] = ["delivery_limit", "rejected", "maxlen"];
-
-/// Bytes of a body that `show` prints.
-const SHOWN_BYTES: usize = 64 * 1024;
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
@@ -119,7 +119,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
             let filter = Filter { id: vec![id.clone()], limit: Some(1), scan, ..Filter::default() };
             let mut found = None;
             sweep(admin, config, &filter, async |letter: Letter, message: &Message| {
-                found = Some(letter.in_full(message));
+                found = Some(in_full(&letter, message));
                 Ok(Take::Stop)
             })
             .await?;
@@ -133,13 +133,13 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
             let pause = rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
             let mut next = tokio::time::Instant::now();
             let count = sweep(admin, config, &filter, async |letter: Letter, message: &Message| {
-                let Some(queue) = letter.queue.clone() else {
+                let Some(queue) = letter.returns_to.clone() else {
                     stuck += 1;
-                    writeln!(io::stderr(), "{}: no queue to return to is known", letter.name())?;
+                    writeln!(io::stderr(), "{}: no queue to return to is known", name(&letter))?;
                     return Ok(Take::Keep);
                 };
                 if dry_run {
-                    writeln!(io::stdout(), "{} -> {}", letter.name(), plain(&queue))?;
+                    writeln!(io::stdout(), "{} -> {}", name(&letter), plain(&queue))?;
                     return Ok(Take::Keep);
                 }
                 if let Some(pause) = pause {
@@ -156,7 +156,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
         DeadCommand::Purge { filter, dry_run, .. } => {
             let count = sweep(admin, config, &filter, async |letter: Letter, _| {
                 if dry_run {
-                    writeln!(io::stdout(), "{}", letter.name())?;
+                    writeln!(io::stdout(), "{}", name(&letter))?;
                 }
                 Ok(if dry_run { Take::Keep } else { Take::Remove })
             })
@@ -175,14 +175,16 @@ async fn sweep(
     mut each: impl AsyncFnMut(Letter, &Message) -> io::Result<Take>,
 ) -> Result<u64, Failure> {
     let (mut count, mut failure) = (0, None);
-    for place in places(config, filter.lane.as_deref())? {
+    let no_lane = || Failure::Usage(format!("there is no lane {:?}", filter.lane.as_deref().unwrap_or_default()));
+    let meant = filter.meant();
+    for drawer in Drawer::all(&config.core.lanes, filter.lane.as_deref()).ok_or_else(no_lane)? {
         let swept = admin
-            .sweep(&place.dead_queue, filter.scan, async |message: Message| {
+            .sweep(&dead_queue(config, &drawer), filter.scan, async |message: Message| {
                 if failure.is_some() || filter.limit.is_some_and(|limit| count >= limit) {
                     return Take::Stop;
                 }
-                let letter = Letter::read(&message, &place);
-                if !filter.fits(&letter, now()) {
+                let letter = Letter::read(&message, &drawer);
+                if !meant.fits(&letter, now()) {
                     return Take::Keep;
                 }
                 count += 1;
@@ -205,183 +207,57 @@ async fn sweep(
     Ok(count)
 }
 
-/// Where dead letters lie, and what that tells of them.
-#[derive(Debug, Default)]
-struct Place {
-    dead_queue: String,
-    work_queue: Option<String>,
-    lane: Option<String>,
-}
-
-/// The queues of dead letters, the common one last.
-fn places(config: &Config, lane: Option<&str>) -> Result<Vec<Place>, Failure> {
+/// The queue at RabbitMQ that a drawer is.
+fn dead_queue(config: &Config, drawer: &Drawer) -> String {
     let topology = compose::topology(config);
-    let all = config.core.lanes.iter().map(|lane| Place {
-        dead_queue: topology.dead_queue_of(&lane.queue),
-        work_queue: Some(lane.queue.to_string()),
-        lane: Some(lane.name.to_string()),
-    });
-    match lane {
-        Some(name) => {
-            let own: Vec<_> = all.filter(|place| place.lane.as_deref() == Some(name)).collect();
-            if own.is_empty() { Err(Failure::Usage(format!("there is no lane {name:?}"))) } else { Ok(own) }
-        }
-        None => Ok(all.chain([Place { dead_queue: topology.common_dead_queue(), ..Place::default() }]).collect()),
+    match &drawer.place {
+        Place::Dead(queue) => topology.dead_queue_of(queue),
+        Place::Queue(_) | Place::CommonDead => topology.common_dead_queue(),
     }
 }
 
-/// What can be told of a dead letter at a glance.
-#[derive(Debug, Clone, PartialEq)]
-struct Letter {
-    id: Option<String>,
-    lane: Option<String>,
-    reason: Option<String>,
-    detail: Option<String>,
-    at: Option<Timestamp>,
-    attempts: u32,
-    url: Option<String>,
-    queue: Option<String>,
-    history: Option<String>,
+fn name(letter: &Letter) -> String {
+    plain(letter.id.as_deref().unwrap_or("(no id)"))
 }
 
-impl Letter {
-    fn read(message: &Message, place: &Place) -> Self {
-        #[derive(serde::Deserialize)]
-        struct Glance {
-            url: Option<String>,
-            id: Option<String>,
-        }
-        let text = |name: &str| match message.headers.get(name) {
-            Some(HeaderValue::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        let at = match message.headers.get(header::DEAD_AT) {
-            Some(HeaderValue::Int(ms)) => Some(Timestamp::from_millis(*ms)),
-            _ => None,
-        };
-        let broker = BrokerDeath::read(message);
-        let book = Bookkeeping::read(&message.headers);
-        // Dead letters that can't be decoded are dead letters all the same: what can't be told is left out.
-        let raw = text(header::URL);
-        let glance = if raw.is_some() { None } else { serde_json::from_slice::<Glance>(&message.body).ok() };
-        let (url, id) = glance.map_or((raw, None), |g| (g.url, g.id));
-        Self {
-            id: id.or_else(|| message.id.clone()).or(book.id),
-            lane: text(header::DEAD_LANE).or_else(|| place.lane.clone()),
-            reason: text(header::DEAD_REASON).or(broker.reason),
-            detail: text(header::DEAD_DETAIL).or(broker.detail),
-            at: at.or(broker.at),
-            attempts: book.attempts,
-            url,
-            queue: book.return_to.or_else(|| place.work_queue.clone()),
-            history: book.history,
-        }
-    }
-
-    fn name(&self) -> String {
-        plain(self.id.as_deref().unwrap_or("(no id)"))
-    }
-
-    fn brief(&self) -> Value {
-        json!({
-            "id": self.id, "lane": self.lane, "reason": self.reason, "detail": self.detail,
-            "dead_at_ms": self.at.map(Timestamp::as_millis), "attempts": self.attempts, "url": self.url,
-        })
-    }
-
-    fn in_full(&self, message: &Message) -> Value {
-        let mut all = self.brief();
-        all["history"] = json!(self.history);
-        all["queue"] = json!(self.queue);
-        all["content_type"] = json!(message.content_type);
-        let headers = message.headers.iter().map(|(k, v)| (k.clone(), value(v)));
-        all["headers"] = Value::Object(headers.collect());
-        let shown = &message.body[..message.body.len().min(SHOWN_BYTES)];
-        all["body"] = json!(String::from_utf8_lossy(shown));
-        all["body_bytes"] = json!(message.body.len());
-        all
-    }
+fn brief(letter: &Letter) -> Value {
+    json!({
+        "id": letter.id, "lane": letter.lane, "reason": letter.reason, "detail": letter.detail,
+        "dead_at_ms": letter.at.map(Timestamp::as_millis), "attempts": letter.attempts, "url": letter.url,
+    })
 }
 
-/// What the broker notes where it gives up a message by itself, such as at a work queue's delivery limit.
-#[derive(Debug, Default)]
-struct BrokerDeath {
-    reason: Option<String>,
-    detail: Option<String>,
-    at: Option<Timestamp>,
-}
-
-impl BrokerDeath {
-    fn read(message: &Message) -> Self {
-        // The newest comes first.
-        let Some(HeaderValue::List(deaths)) = message.headers.get("x-death") else { return Self::default() };
-        let Some(HeaderValue::Table(death)) = deaths.first() else { return Self::default() };
-        let text = |name: &str| match death.get(name) {
-            Some(HeaderValue::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        Self {
-            reason: text("reason"),
-            detail: text("queue").map(|queue| format!("given up by the broker, in queue {queue:?}")),
-            at: match death.get("time") {
-                Some(HeaderValue::Timestamp(at)) => Some(*at),
-                _ => None,
-            },
-        }
-    }
-}
-
-fn value(value: &HeaderValue) -> Value {
-    match value {
-        HeaderValue::Null => Value::Null,
-        HeaderValue::Bool(b) => json!(b),
-        HeaderValue::Int(n) => json!(n),
-        HeaderValue::Float(n) => json!(n),
-        HeaderValue::Text(text) => json!(text),
-        HeaderValue::Bytes(bytes) => json!(String::from_utf8_lossy(bytes)),
-        HeaderValue::Timestamp(at) => json!(at.as_millis()),
-        HeaderValue::List(all) => all.iter().map(self::value).collect(),
-        HeaderValue::Table(table) => Value::Object(table.iter().map(|(k, v)| (k.clone(), self::value(v))).collect()),
-    }
+fn in_full(letter: &Letter, message: &Message) -> Value {
+    let shown = letter.detail(message);
+    let mut all = brief(letter);
+    all["history"] = json!(Bookkeeping::read(&message.headers).history);
+    all["queue"] = json!(shown.replays_to);
+    all["content_type"] = json!(shown.content_type);
+    all["headers"] = shown.headers;
+    all["body"] = json!(shown.body);
+    all["body_bytes"] = json!(shown.body_bytes);
+    all
 }
 
 impl Filter {
-    fn fits(&self, letter: &Letter, now: Timestamp) -> bool {
-        let age = letter.at.map(|at| now.since(at));
-        self.reason.as_ref().is_none_or(|r| letter.reason.as_ref() == Some(r))
-            && self.url.as_ref().is_none_or(|prefix| letter.url.as_ref().is_some_and(|url| url.starts_with(prefix)))
-            && (self.id.is_empty() || letter.id.as_ref().is_some_and(|id| self.id.contains(id)))
-            && self.older_than.is_none_or(|span| age.is_some_and(|age| age >= span.0))
-            && self.newer_than.is_none_or(|span| age.is_some_and(|age| age < span.0))
+    fn meant(&self) -> letter::Filter {
+        letter::Filter {
+            lane: self.lane.clone(),
+            reason: self.reason.clone(),
+            url_prefix: self.url.clone(),
+            search: None,
+            ids: self.id.clone(),
+            older_than: self.older_than.map(|span| span.0),
+            newer_than: self.newer_than.map(|span| span.0),
+        }
     }
-}
-
-/// The message as it is published again: as the producer wrote it, with its id, and with attempts and age counted from
-/// now. The history stays, so that a second death tells of the first. The copy's number goes on: a dispatcher that
-/// remembers the settled copy of that number would take this one for it, and ack it without an attempt.
-fn reborn(message: &Message, now: Timestamp) -> Message {
-    let old = Bookkeeping::read(&message.headers);
-    let mut message = message.clone();
-    message.strip_broker_headers();
-    for name in [header::DEAD_REASON, header::DEAD_DETAIL, header::DEAD_AT, header::DEAD_LANE] {
-        message.headers.remove(name);
-    }
-    let book = Bookkeeping {
-        enqueued_at: Some(now),
-        copy: old.copy.saturating_add(1),
-        id: old.id,
-        history: old.history,
-        ..Bookkeeping::default()
-    };
-    book.write(&mut message.headers);
-    message
 }
 
 fn list(letters: &[Letter], json: bool) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if json {
         for letter in letters {
-            writeln!(out, "{}", letter.brief())?;
+            writeln!(out, "{}", brief(letter))?;
         }
         return Ok(());
     }
@@ -404,7 +280,7 @@ fn list(letters: &[Letter], json: bool) -> Result<(), Failure> {
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    let known = [&BuryReason::ALL.map(BuryReason::label)[..], &BROKER_REASONS].concat();
+    let known = KNOWN_REASONS;
     if known.contains(&text) { Ok(text.to_owned()) } else { Err(format!("known reasons are {}", known.join(", "))) }
 }
 
@@ -416,93 +292,4 @@ fn positive(text: &str) -> Result<f64, String> {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn buried() -> Message {
-        let mut headers = quebert_wire::Headers::new();
-        for (name, text) in [
-            (header::DEAD_REASON, "max_attempts"),
-            (header::DEAD_DETAIL, "status 500"),
-            (header::DEAD_LANE, "high"),
-            (header::HISTORY, "1 500"),
-            (header::RETRY_REASON, "5xx"),
-            ("mine", "kept"),
-        ] {
-            headers.insert(name.to_owned(), HeaderValue::Text(text.to_owned()));
-        }
-        headers.insert(header::DEAD_AT.to_owned(), HeaderValue::Int(1_000_000));
-        headers.insert(header::ATTEMPTS.to_owned(), HeaderValue::Int(20));
-        headers.insert(header::COPY.to_owned(), HeaderValue::Int(21));
-        headers.insert(header::ENQUEUED_AT.to_owned(), HeaderValue::Int(1));
-        let body = r#"{"url": "http://host/a", "id": "t-1"}"#.into();
-        Message { headers, body, ..Message::default() }
-    }
-
-    #[test]
-    fn a_letter_tells_what_its_notes_say() {
-        let place = Place { work_queue: Some("quebert.high".into()), ..Place::default() };
-        let letter = Letter::read(&buried(), &place);
-        assert_eq!(letter.id.as_deref(), Some("t-1"));
-        assert_eq!((letter.reason.as_deref(), letter.attempts), (Some("max_attempts"), 20));
-        assert_eq!(letter.queue.as_deref(), Some("quebert.high"));
-        let junk = Message { body: "junk".into(), id: Some("m".into()), ..Message::default() };
-        assert_eq!(
-            Letter::read(&junk, &place).id.as_deref(),
-            Some("m"),
-            "what can't be decoded can be found by its id"
-        );
-    }
-
-    #[test]
-    fn filters_narrow_down() {
-        let letter = Letter::read(&buried(), &Place::default());
-        let now = Timestamp::from_millis(1_060_000);
-        let fits = |filter: Filter| filter.fits(&letter, now);
-        let span = |s| Some(Span(Duration::from_secs(s)));
-        assert!(fits(Filter::default()));
-        assert!(fits(Filter { url: Some("http://host/".into()), ..Filter::default() }));
-        assert!(!fits(Filter { url: Some("http://other/".into()), ..Filter::default() }));
-        assert!(fits(Filter { reason: Some("max_attempts".into()), ..Filter::default() }));
-        assert!(!fits(Filter { reason: Some("permanent".into()), ..Filter::default() }));
-        assert!(fits(Filter { id: vec!["x".into(), "t-1".into()], ..Filter::default() }));
-        assert!(!fits(Filter { id: vec!["x".into()], ..Filter::default() }));
-        assert!(fits(Filter { older_than: span(60), newer_than: span(61), ..Filter::default() }));
-        assert!(!fits(Filter { older_than: span(61), ..Filter::default() }));
-        assert!(!fits(Filter { newer_than: span(60), ..Filter::default() }));
-    }
-
-    #[test]
-    fn a_replayed_task_begins_anew_and_keeps_what_is_its_own() {
-        let message = reborn(&buried(), Timestamp::from_millis(77));
-        let book = Bookkeeping::read(&message.headers);
-        assert_eq!((book.attempts, book.enqueued_at), (0, Some(Timestamp::from_millis(77))));
-        assert_eq!(book.copy, 22, "never taken for a copy that was settled before");
-        assert_eq!(book.history.as_deref(), Some("1 500"));
-        assert_eq!(message.body, buried().body);
-        let names: Vec<_> = message.headers.keys().map(String::as_str).collect();
-        assert_eq!(names, ["mine", header::COPY, header::ENQUEUED_AT, header::HISTORY]);
-    }
-
-    #[test]
-    fn a_letter_of_the_brokers_own_tells_its_reason() {
-        let text = |text: &str| HeaderValue::Text(text.to_owned());
-        let death = |reason: &str| {
-            HeaderValue::Table(quebert_wire::Headers::from([
-                ("reason".to_owned(), text(reason)),
-                ("queue".to_owned(), text("quebert.high")),
-                ("time".to_owned(), HeaderValue::Timestamp(Timestamp::from_millis(5000))),
-            ]))
-        };
-        let deaths = HeaderValue::List(vec![death("delivery_limit"), death("rejected")]);
-        let message = Message { headers: [("x-death".to_owned(), deaths)].into(), ..Message::default() };
-        let place = Place { lane: Some("high".into()), ..Place::default() };
-        let letter = Letter::read(&message, &place);
-        assert_eq!((letter.reason.as_deref(), letter.lane.as_deref()), (Some("delivery_limit"), Some("high")));
-        assert_eq!(letter.at, Some(Timestamp::from_millis(5000)));
-        assert!(reason("delivery_limit").is_ok(), "and can be asked for");
-    }
 }

@@ -1,16 +1,18 @@
 //! `quebert enqueue`: publishes tasks, with the broker's confirmation for each. What a task may be is the wire's to say.
 
 use super::{Failure, connect, table::plain};
-use crate::config::{Config, Span};
+use crate::{
+    config::{Config, Span},
+    intake::{Desk, Intake},
+};
 use clap::{Args, ValueEnum};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quebert_broker_adapter::amqp::RabbitAdmin;
-use quebert_wire::{Binary, Envelope, HeaderValues, Json, Limits, Message, TaskId, Timestamp};
+use quebert_wire::{Binary, Envelope, HeaderValues, Json};
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
@@ -71,12 +73,10 @@ enum BodyAs {
     Base64,
 }
 
-/// A task that is ready to be published.
+/// A task that is ready to be published, and the line it came from.
 struct Ready {
     line: u64,
-    id: String,
-    lane: Arc<str>,
-    message: Message,
+    intake: Intake,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -87,13 +87,17 @@ struct Tally {
 }
 
 pub(super) async fn enqueue(config: &Config, args: EnqueueArgs) -> Result<(), Failure> {
-    let desk = Desk::new(config, args.lane.as_deref())?;
+    let desk = Desk::new(config);
+    let desk = match &args.lane {
+        Some(lane) => desk.into_lane(lane).map_err(|e| Failure::Usage(e.to_string()))?,
+        None => desk,
+    };
     let admin = if args.dry_run { None } else { Some(connect(config).await?) };
     let mut tally = Tally::default();
     if args.url.is_some() {
         let envelope = one(&args).map_err(Failure::Usage)?;
-        let ready = desk.prepare(1, envelope).map_err(|e| Failure::Usage(e.join("\n")))?;
-        report(&args, &mut tally, publish(config, admin.as_ref(), ready).await)?;
+        let intake = desk.prepare(envelope).map_err(|e| Failure::Usage(e.to_string()))?;
+        report(&args, &mut tally, publish(config, admin.as_ref(), Ready { line: 1, intake }).await)?;
     } else {
         let bar = progress();
         let input = BufReader::with_capacity(64 * 1024, tokio::io::stdin());
@@ -140,11 +144,11 @@ async fn stream(
                         let message = format!("longer than {LINE_BYTES_MAX} bytes");
                         bar.suspend(|| complain(args, number, &message))?;
                     }
-                    Line::Text(text) => match desk.read(number, &text) {
-                        Ok(ready) => under_way.push(publish(config, admin, ready)),
-                        Err(problems) => {
+                    Line::Text(text) => match desk.read(&text.into()) {
+                        Ok(intake) => under_way.push(publish(config, admin, Ready { line: number, intake })),
+                        Err(refusal) => {
                             tally.refused += 1;
-                            bar.suspend(|| problems.iter().try_for_each(|p| complain(args, number, p)))?;
+                            bar.suspend(|| complain(args, number, &refusal.to_string()))?;
                         }
                     },
                 }
@@ -154,68 +158,12 @@ async fn stream(
     Ok(())
 }
 
-/// Where tasks are made ready.
-struct Desk {
-    limits: Limits,
-    lanes: Vec<Arc<str>>,
-    fallback: Arc<str>,
-    forced: Option<Arc<str>>,
-}
-
-impl Desk {
-    fn new(config: &Config, lane: Option<&str>) -> Result<Self, Failure> {
-        let lanes: Vec<Arc<str>> = config.core.lanes.iter().map(|l| l.name.clone()).collect();
-        let find = |name: &str| lanes.iter().find(|l| &***l == name).cloned();
-        let forced = match lane {
-            Some(name) => {
-                let unknown = || Failure::Usage(format!("there is no lane {name:?}; there are {}", lanes.join(", ")));
-                Some(find(name).ok_or_else(unknown)?)
-            }
-            None => None,
-        };
-        let fallback = lanes.last().expect("a checked config has a lane").clone();
-        Ok(Self { limits: config.core.limits.clone(), lanes, fallback, forced })
-    }
-
-    fn read(&self, line: u64, text: &[u8]) -> Result<Ready, Vec<String>> {
-        let envelope = serde_json::from_slice::<Envelope>(text).map_err(|e| vec![without_line(&e)])?;
-        self.prepare(line, envelope)
-    }
-
-    /// Checks a task and makes the message of it. The id is fixed here, so that whoever is told of a failure can try
-    /// again without making a second task.
-    fn prepare(&self, line: u64, mut envelope: Envelope) -> Result<Ready, Vec<String>> {
-        envelope.check(&self.limits).map_err(|v| v.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let named = envelope.queue.as_deref();
-        let lane =
-            match (&self.forced, named) {
-                (Some(lane), _) => lane.clone(),
-                (None, Some(name)) => self.lanes.iter().find(|l| &***l == name).cloned().ok_or_else(|| {
-                    vec![format!("field \"queue\": no such lane; there are {}", self.lanes.join(", "))]
-                })?,
-                (None, None) => self.fallback.clone(),
-            };
-        let now = now();
-        let id = envelope.id.get_or_insert_with(|| TaskId::v7(now, rand::random()).to_string()).clone();
-        envelope.created_at.get_or_insert(now);
-        let body = serde_json::to_vec(&envelope).map_err(|e| vec![e.to_string()])?;
-        let message = Message {
-            id: Some(id.clone()),
-            content_type: Some("application/json".to_owned()),
-            timestamp: Some(now),
-            body: body.into(),
-            ..Message::default()
-        };
-        Ok(Ready { line, id, lane, message })
-    }
-}
-
 async fn publish(config: &Config, admin: Option<&RabbitAdmin>, ready: Ready) -> (Ready, Result<(), String>) {
     let Some(admin) = admin else { return (ready, Ok(())) };
-    let binding = &config.topology.bindings[&ready.lane];
+    let binding = &config.topology.bindings[&ready.intake.lane];
     let exchange = binding.exchange.as_deref().unwrap_or("");
     let key = if exchange.is_empty() { &*binding.queue } else { &*binding.routing_key };
-    let result = admin.publish_to(exchange, key, &ready.message).await.map_err(|e| e.to_string());
+    let result = admin.publish_to(exchange, key, &ready.intake.message).await.map_err(|e| e.to_string());
     (ready, result)
 }
 
@@ -226,13 +174,13 @@ fn report(args: &EnqueueArgs, tally: &mut Tally, (ready, result): (Ready, Result
     }
     if args.json {
         let line = serde_json::json!({
-            "line": ready.line, "id": ready.id, "lane": &*ready.lane, "enqueued": result.is_ok(), "error": result.err(),
+            "line": ready.line, "id": ready.intake.id, "lane": &*ready.intake.lane, "enqueued": result.is_ok(), "error": result.err(),
         });
         return writeln!(io::stdout(), "{line}");
     }
     match result {
-        Err(error) => complain(args, ready.line, &format!("task {}: {error}", plain(&ready.id))),
-        Ok(()) if args.url.is_some() => writeln!(io::stdout(), "{}", plain(&ready.id)),
+        Err(error) => complain(args, ready.line, &format!("task {}: {error}", plain(&ready.intake.id))),
+        Ok(()) if args.url.is_some() => writeln!(io::stdout(), "{}", plain(&ready.intake.id)),
         Ok(()) => Ok(()),
     }
 }
@@ -328,15 +276,9 @@ fn progress() -> ProgressBar {
     bar
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sources;
     use insta::assert_snapshot;
 
     fn args(line: &[&str]) -> EnqueueArgs {
@@ -347,56 +289,6 @@ mod tests {
         }
         let parsed: Only = clap::Parser::try_parse_from(["enqueue"].iter().chain(line)).unwrap();
         parsed.args
-    }
-
-    fn desk() -> Desk {
-        Desk::new(&Config::load(&Sources::default()).unwrap(), None).unwrap()
-    }
-
-    #[test]
-    fn bad_lines_are_told_with_the_field() {
-        let lines = [
-            r#"{"url": "http://host/", "delay_ms": -1}"#,
-            r#"{"url": "ftp://host/"}"#,
-            r#"{"url": "http://host/", "methud": "GET", "queue": "high"}"#,
-            r#"{"url": "http://host/", "queue": "urgent"}"#,
-            r#"{"url": "http://host/", "headers": {"X": "a\r\nB: c"}}"#,
-            r#"{"url": "http://host/""#,
-            "[]",
-            "{}",
-        ];
-        let desk = desk();
-        let told: Vec<String> = lines
-            .iter()
-            .map(|l| desk.read(1, l.as_bytes()).map_or_else(|e| e.join("; "), |_| panic!("{l} was taken")))
-            .collect();
-        assert_snapshot!(told.join("\n"), @r#"
-    field "delay_ms": invalid value: integer `-1`, expected a whole number from 0 (column 38)
-    field "url": the scheme must be http or https
-    field "methud": is not known
-    field "queue": no such lane; there are high, medium, low
-    field "headers.X": has a control character
-    EOF while parsing an object (column 22)
-    invalid type: sequence, expected a task envelope: a map with a "url" at line 1 column 0
-    field "url": missing (column 2)
-    "#);
-    }
-
-    #[test]
-    fn a_task_goes_to_the_lane_it_names_else_to_the_last() {
-        let desk = desk();
-        let lane = |text: &str| desk.read(1, text.as_bytes()).ok().unwrap().lane.to_string();
-        assert_eq!(lane(r#"{"url": "http://h/", "queue": "high"}"#), "high");
-        assert_eq!(lane(r#"{"url": "http://h/"}"#), "low");
-    }
-
-    #[test]
-    fn a_task_has_its_id_before_it_is_published() {
-        let ready = desk().read(1, br#"{"url": "http://h/"}"#).ok().unwrap();
-        let envelope: Envelope = serde_json::from_slice(&ready.message.body).unwrap();
-        assert_eq!(envelope.id.as_deref(), Some(&*ready.id));
-        assert_eq!(ready.message.id.as_deref(), Some(&*ready.id));
-        assert!(envelope.created_at.is_some());
     }
 
     #[test]

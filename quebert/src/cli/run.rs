@@ -57,7 +57,7 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
         tokio::spawn(admin.serve(running.metrics.clone(), running.health.clone()));
     }
     tokio::spawn(running.watch());
-    let mut current = running.config.clone();
+    let mut current = Config::clone(&running.config);
     match steady(&mut running, &mut current, &mut signals, &level, load).await {
         Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,
         None => Ok(()),

@@ -4,6 +4,7 @@ mod cases;
 mod faults;
 mod machine;
 mod neighbours;
+mod steering;
 mod world;
 
 use super::*;

@@ -39,6 +39,10 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     /// What the core has wanted, in order, until somebody takes it out.
     pub(super) trace: Vec<Traced>,
+    /// What each publish takes the place of, in order.
+    pub(super) replaced: Vec<Option<Tag>>,
+    /// The answers to what was asked for.
+    pub(super) steered: Vec<Steered>,
     pub(super) stopped: bool,
     next: u64,
 }
@@ -61,6 +65,8 @@ impl World {
             publishing: VecDeque::new(),
             events: Vec::new(),
             trace: Vec::new(),
+            replaced: Vec::new(),
+            steered: Vec::new(),
             stopped: false,
             next: 0,
         };
@@ -117,8 +123,12 @@ impl World {
                 self.preparing.push_back((ticket, attempt));
             }
             Action::Review { ticket, proposed, .. } => self.reviewing.push_back((ticket, proposed)),
-            Action::Publish { id, target, message } => self.publishing.push_back((id, target, message)),
+            Action::Publish { id, target, message, replaces } => {
+                self.replaced.push(replaces);
+                self.publishing.push_back((id, target, message));
+            }
             Action::Emit(event) => self.events.push(event),
+            Action::Steered(result) => self.steered.push(result),
             Action::Stop => self.stopped = true,
         }
     }

@@ -1,5 +1,4 @@
-//! A sample executor for the demo and the examples: an HTTP server on loopback that fails now and then, is slow, or asks
-//! for patience. Not for tests of the dispatcher, and not for production.
+//! The executor of the examples: one server whose paths are all the ways to answer. It has no state.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
