@@ -530,7 +530,7 @@ impl<'a> Life<'a> {
 
     /// Takes what the clients were told.
     async fn take_in(&mut self) {
-        let patience = Duration::from_micros(self.rng.random_range(0..1500));
+        let patience = Duration::from_micros(self.rng.random_range(0..800));
         for n in 0..self.clients.len() {
             let _ = timeout(patience, async {
                 while let Some(event) = self.clients[n].events.recv().await {

@@ -52,7 +52,8 @@ fn every_confirmed_task_survives_every_loss_of_power_once_and_nothing_else_appea
     let tally = match std::env::var("QUEBERT_SEED") {
         Ok(seed) => {
             let seed = seed.parse().unwrap();
-            run(|n| (n < 100).then_some(seed), |_| {})
+            println!("{:?}", run(|n| (n < 100).then_some(seed), |_| {}));
+            return;
         }
         Err(_) => run(|n| (n * (LIVES as u64) < crashes).then_some(n), |_| {}),
     };
@@ -116,7 +117,7 @@ fn history(seed: u64, prepare: &dyn Fn(&Disk)) -> Tally {
     for _ in 0..LIVES {
         prepare(&disk);
         if rng.random_bool(0.8) {
-            let at = if rng.random_bool(0.2) { rng.random_range(1..40) } else { rng.random_range(40..900) };
+            let at = if rng.random_bool(0.2) { rng.random_range(1..60) } else { rng.random_range(60..400) };
             disk.dies_after(at);
         }
         // A thread of the runtime would find its broker gone.
@@ -150,7 +151,7 @@ fn history(seed: u64, prepare: &dyn Fn(&Disk)) -> Tally {
 }
 
 async fn one_life(disk: &Disk, ledger: &mut Ledger, rng: &mut StdRng, tally: &mut Tally) -> Result<(), OpenError> {
-    let bursts = rng.random_range(1..40);
+    let bursts = rng.random_range(1..25);
     let orderly = rng.random_bool(0.2);
     let mut life = Life::begin(disk, ledger, rng)?;
     life.live(bursts).await;
