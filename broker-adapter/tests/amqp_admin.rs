@@ -3,15 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 use quebert_broker_adapter::{
-    amqp::{
-        AdminError, Exchange, LaneTopology, QueueType, RabbitAdmin, RabbitBroker, RabbitConfig, State, Take, Topology,
-    },
+    admin::{Admin, AdminError, Enqueue, Enqueued, Once, Place, Position, Sweeper, Swept, Take},
+    amqp::{Exchange, LaneTopology, QueueType, RabbitAdmin, RabbitBroker, RabbitConfig, State, Topology},
     testing::PrivateRabbit,
 };
-use quebert_dispatcher::ports::broker::{Broker, BrokerEvent, Source};
-use quebert_wire::Message;
+use quebert_dispatcher::ports::{
+    BoxFuture,
+    broker::{Broker, BrokerEvent, PublishError, Source, Target},
+};
+use quebert_wire::{Message, Timestamp};
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -75,6 +78,29 @@ fn names(count: std::ops::Range<usize>) -> Vec<String> {
 
 fn ids(messages: Vec<Message>) -> Vec<String> {
     messages.into_iter().map(|message| message.id.unwrap()).collect()
+}
+
+/// Decides by a closure.
+struct By<F>(F);
+
+impl<F: FnMut(Message) -> BoxFuture<'static, Take> + Send> Sweeper for By<F> {
+    fn decide<'a>(&'a mut self, at: Option<Position>, message: &'a Message) -> BoxFuture<'a, Take> {
+        assert_eq!(at, None, "RabbitMQ has no positions");
+        (self.0)(message.clone())
+    }
+}
+
+/// Sweeps the dead letters of `work`.
+async fn sweep(
+    admin: &RabbitAdmin,
+    limit: u64,
+    decide: impl FnMut(Message) -> BoxFuture<'static, Take> + Send,
+) -> Result<Swept, AdminError> {
+    admin.sweep(Place::Dead("work".into()), None, limit, &mut By(decide)).await
+}
+
+fn to(queue: &str, message: Message) -> Take {
+    Take::Move { target: Target::Queue(queue.into()), message }
 }
 
 /// What is ready in a queue, front first, once it is as many: what a lost connection held comes back a little later.
@@ -239,7 +265,7 @@ async fn the_definitions_can_be_imported_and_are_what_is_looked_for() {
     }
     let admin_of_delays = quebert_dispatcher::grid::Step::all().filter(|step| step.length() <= Duration::from_secs(5));
     for step in admin_of_delays {
-        let target = quebert_dispatcher::ports::broker::Target::Delay(step);
+        let target = Target::Delay(step);
         assert!(admin.depth(&target).await.is_some(), "no queue for {step:?}");
     }
     admin.publish_to("flow", "tasks.high", &message(0)).await.unwrap();
@@ -273,7 +299,7 @@ async fn browsing_keeps_messages_and_their_order_however_often_it_is_done() {
         }
         assert_eq!(after, names(0..8), "{vhost}");
         let none = admin.browse("no-such-queue", 1).await.unwrap_err();
-        assert!(matches!(&none, AdminError::Refused(words) if words.contains("no-such-queue")), "{none:?}");
+        assert!(matches!(&none, AdminError::NoSuchPlace(name) if name == "no-such-queue"), "{none:?}");
         admin.close().await;
     }
 }
@@ -284,24 +310,19 @@ async fn a_sweep_does_with_each_message_what_was_decided() {
     let admin = connect(&config).await;
     admin.apply().await.unwrap();
     fill(&admin, "work.dead", 10).await;
-    let swept = admin
-        .sweep("work.dead", 1000, async |found: Message| match found.id.as_deref() {
-            Some("m1" | "m3") => Take::Remove,
-            Some("m2" | "m5") => {
-                let moved = Message { priority: Some(3), ..found };
-                Take::Move { exchange: String::new(), routing_key: "work".into(), message: moved }
-            }
-            Some("m7") => Take::Stop,
-            _ => Take::Keep,
-        })
-        .await
-        .unwrap();
-    assert_eq!((swept.seen, swept.removed, swept.moved), (8, 2, 2));
+    let decide = |found: Message| match found.id.as_deref() {
+        Some("m1" | "m3") => Take::Remove,
+        Some("m2" | "m5") => to("work", Message { priority: Some(3), ..found }),
+        Some("m7") => Take::Stop,
+        _ => Take::Keep,
+    };
+    let swept = sweep(&admin, 1000, |found| Box::pin(async move { decide(found) })).await.unwrap();
+    assert_eq!(swept, Swept { seen: 8, removed: 2, moved: 2, complete: false });
     assert_eq!(content(&admin, "work.dead", 6).await, ["m0", "m4", "m6", "m7", "m8", "m9"]);
     let moved = admin.browse("work", 10).await.unwrap();
     assert!(moved.iter().all(|message| message.priority == Some(3) && message.body == "body"), "{moved:?}");
     assert_eq!(ids(moved), ["m2", "m5"]);
-    let swept = admin.sweep("work.dead", 2, async |_: Message| Take::Remove).await.unwrap();
+    let swept = sweep(&admin, 2, |_| Box::pin(async { Take::Remove })).await.unwrap();
     assert_eq!((swept.seen, swept.removed), (2, 2), "no more than the limit");
     assert_eq!(content(&admin, "work.dead", 4).await, ["m6", "m7", "m8", "m9"]);
     admin.close().await;
@@ -313,9 +334,7 @@ async fn a_message_that_can_not_be_moved_stays() {
     let admin = connect(&config).await;
     admin.apply().await.unwrap();
     fill(&admin, "work.dead", 3).await;
-    let nowhere =
-        async |found: Message| Take::Move { exchange: String::new(), routing_key: "gone".into(), message: found };
-    let failed = admin.sweep("work.dead", 1000, nowhere).await.unwrap_err();
+    let failed = sweep(&admin, 1000, |found| Box::pin(async { to("gone", found) })).await.unwrap_err();
     assert!(matches!(failed, AdminError::Publish(_)), "{failed:?}");
     assert_eq!(content(&admin, "work.dead", 3).await, names(0..3));
     admin.close().await;
@@ -328,14 +347,17 @@ async fn cut_while_moving(vhost: &str, role: &'static str) -> (RabbitAdmin, Admi
     other.apply().await.unwrap();
     fill(&other, "work.dead", 5).await;
     let admin = connect(&config).await;
-    let cut = admin
-        .sweep("work.dead", 1000, async |found: Message| {
+    let connection = format!("{vhost}-{role}");
+    let cut = sweep(&admin, 1000, |found| {
+        let connection = connection.clone();
+        Box::pin(async move {
             if found.id.as_deref() == Some("m2") {
-                close_connection(&format!("{vhost}-{role}")).await;
+                close_connection(&connection).await;
             }
-            Take::Move { exchange: String::new(), routing_key: "work".into(), message: found }
+            to("work", found)
         })
-        .await;
+    })
+    .await;
     admin.close().await;
     (other, cut.unwrap_err())
 }
@@ -352,7 +374,7 @@ async fn close_connection(name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_between_publish_and_ack_leaves_the_message_in_both_queues() {
     let (other, error) = cut_while_moving("cut-ack", "consume").await;
-    assert!(matches!(error, AdminError::Lost(_)), "{error:?}");
+    assert!(matches!(error, AdminError::Unavailable(_)), "{error:?}");
     assert_eq!(content(&other, "work", 3).await, names(0..3));
     assert_eq!(content(&other, "work.dead", 3).await, names(2..5), "moved and kept, rather than lost");
     other.close().await;
@@ -373,15 +395,124 @@ async fn a_removal_whose_ack_did_not_arrive_is_not_told_as_done() {
     let admin = connect(&config).await;
     admin.apply().await.unwrap();
     fill(&admin, "work.dead", 1).await;
-    let cut = admin
-        .sweep("work.dead", 1, async |_: Message| {
+    let cut = sweep(&admin, 1, |_| {
+        Box::pin(async {
             close_connection("cut-last-consume").await;
             Take::Remove
         })
-        .await;
-    assert!(matches!(cut, Err(AdminError::Lost(_))), "{cut:?}");
+    })
+    .await;
+    assert!(matches!(cut, Err(AdminError::Unavailable(_))), "{cut:?}");
     admin.close().await;
     let other = connect(&config).await;
     assert_eq!(content(&other, "work.dead", 1).await, names(0..1));
     other.close().await;
+}
+
+fn task(id: &str) -> Enqueue {
+    let message = Message { id: Some(id.into()), body: "body".into(), ..Message::default() };
+    Enqueue { queue: "work".into(), message, once: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_cut_is_opened_again_by_the_next_request() {
+    let config = config("again", lane("work")).await;
+    let admin = RabbitAdmin::new(config).unwrap();
+    admin.apply().await.unwrap();
+    for n in 0..3 {
+        node().await.ctl(&["close_all_connections", "--vhost", "again", "cut by a test"]).await.unwrap();
+        let end = Instant::now() + LIMIT;
+        // The request that meets the cut may fail; none after it does.
+        while admin.enqueue(vec![task(&format!("m{n}"))]).await != [Ok(Enqueued::Stored)] {
+            assert!(Instant::now() < end, "it stays cut");
+        }
+    }
+    let status = admin.status(Place::Queue("work".into())).await.unwrap();
+    assert!(status.ready >= 3 && status.consumers == Some(0) && status.oldest.is_none(), "{status:?}");
+    admin.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_at_a_broker_that_is_away_share_one_attempt_and_its_end() {
+    // Takes connections, and never speaks.
+    let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("amqp://guest:hunter2@{}/%2f", silent.local_addr().unwrap());
+    let connect_timeout = Duration::from_millis(300);
+    let config = RabbitConfig { urls: vec![url], connect_timeout, topology: lane("work"), ..RabbitConfig::default() };
+    let admin = Arc::new(RabbitAdmin::new(config).unwrap());
+    let accepted = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(Ok((stream, _))) = timeout(Duration::from_secs(2), silent.accept()).await {
+            held.push(stream);
+        }
+        held.len()
+    });
+    let ask = || {
+        let admin = admin.clone();
+        tokio::spawn(async move { admin.enqueue(vec![task("a"), task("b")]).await })
+    };
+    let asked: Vec<_> = (0..20).map(|_| ask()).collect();
+    for answer in asked {
+        for result in answer.await.unwrap() {
+            let Err(PublishError::NotConnected(words)) = result else { panic!("{result:?}") };
+            assert!(!words.contains("hunter2"), "{words}");
+        }
+    }
+    // Two connections for each attempt; a second one may begin after the first has ended.
+    let connections = accepted.await.unwrap();
+    assert!((2..=4).contains(&connections), "{connections} connections for 20 requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_go_through_the_exchange_of_their_lane_and_come_back_where_it_leads_nowhere() {
+    let config = config("routed", flow(true)).await;
+    let admin = RabbitAdmin::new(config).unwrap();
+    admin.apply().await.unwrap();
+    let low: Arc<str> = "low-priority-queue".into();
+    let routed = Enqueue { queue: low.clone(), ..task("a") };
+    assert_eq!(admin.enqueue(vec![routed.clone()]).await, [Ok(Enqueued::Stored)]);
+    assert_eq!(admin.status(Place::Queue(low.clone())).await.unwrap().ready, 1);
+    let vhost = ["-p", "routed"];
+    // As an administrator would: rabbitmqctl itself can't unbind.
+    let code = "rabbit_binding:remove({binding, {resource, <<\"routed\">>, exchange, <<\"flow\">>}, <<\"tasks.low\">>, \
+        {resource, <<\"routed\">>, queue, <<\"low-priority-queue\">>}, []}, <<\"test\">>).";
+    node().await.ctl(&["eval", code]).await.unwrap();
+    let bindings = node().await.ctl(&[&["list_bindings"], &vhost[..]].concat()).await.unwrap();
+    assert!(!bindings.contains("tasks.low"), "{bindings}");
+    let back = admin.enqueue(vec![routed, Enqueue { queue: "medium-priority-queue".into(), ..task("b") }]).await;
+    assert!(matches!(&back[..], [Err(PublishError::Returned(_)), Ok(Enqueued::Stored)]), "{back:?}");
+    admin.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_broker_is_told_of_within_seconds_and_an_open_key_stands_for_one_task() {
+    // A node of its own, since an alarm is everybody's.
+    let node = PrivateRabbit::start().await.unwrap();
+    let config = RabbitConfig { urls: vec![node.url()], topology: lane("work"), ..RabbitConfig::default() };
+    let admin = RabbitAdmin::new(config).unwrap();
+    admin.apply().await.unwrap();
+    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]).await.unwrap();
+    let until = Timestamp::from_millis(i64::MAX);
+    let once = Some(Once { key: "k".into(), fingerprint: [1; 32], until });
+    let started = Instant::now();
+    let refused = admin.enqueue(vec![Enqueue { once: once.clone(), ..task("first") }]).await;
+    assert!(matches!(refused[..], [Err(PublishError::Unknown(_))]), "the alarm comes with the publish: {refused:?}");
+    let tasks: Vec<_> = (0..200).map(|n| task(&n.to_string())).collect();
+    for result in admin.enqueue(tasks).await {
+        assert!(matches!(result, Err(PublishError::NotConnected(_) | PublishError::Unknown(_))), "{result:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
+    node.ctl(&["set_vm_memory_high_watermark", "0.4"]).await.unwrap();
+    let end = Instant::now() + LIMIT;
+    loop {
+        let again = admin.enqueue(vec![Enqueue { once: once.clone(), ..task("second") }]).await;
+        match &again[..] {
+            [Ok(Enqueued::Repeated { id })] => break assert_eq!(id, "first"),
+            [Err(_)] => assert!(Instant::now() < end, "{again:?}"),
+            _ => panic!("{again:?}"),
+        }
+    }
+    let found = ids(admin.browse("work", 1000).await.unwrap());
+    assert!(found.iter().any(|id| id == "first") && !found.iter().any(|id| id == "second"), "{found:?}");
+    admin.close().await;
 }

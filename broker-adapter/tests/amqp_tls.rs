@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 use quebert_broker_adapter::{
-    amqp::{AdminError, ConfigError, Identity, LaneTopology, RabbitAdmin, RabbitBroker, RabbitConfig, Tls, Topology},
+    amqp::{ConfigError, Identity, LaneTopology, OpenError, RabbitAdmin, RabbitBroker, RabbitConfig, Tls, Topology},
     testing::{PrivateRabbit, rabbit::free_port},
 };
 use quebert_dispatcher::ports::broker::{Broker, BrokerEvent, Source, Target};
@@ -148,7 +148,7 @@ async fn refusal(mut config: RabbitConfig) -> String {
     config.urls[0] = config.urls[0].replace("guest:guest", "somebody:s3cret");
     let error = timeout(LIMIT, RabbitAdmin::connect(config)).await.expect("it ends").expect_err("it must be refused");
     let text = format!("{error} {error:?}");
-    assert!(matches!(error, AdminError::Connect(_)), "{text}");
+    assert!(matches!(error, OpenError::Connect(_)), "{text}");
     for secret in ["s3cret", "somebody", "PRIVATE KEY", "BEGIN"] {
         assert!(!text.contains(secret), "{secret:?} stands in {text}");
     }

@@ -241,9 +241,8 @@ const taste = {
 function applyTheme() {
   const chosen = THEMES.includes(taste.get("theme")) ? taste.get("theme") : "auto";
   attribute(document.documentElement, "data-theme", chosen === "auto" ? null : chosen);
-  text(theme, { auto: "Auto", light: "Light", dark: "Dark" }[chosen]);
-  attribute(theme, "aria-label", `Colours: ${chosen}`);
-  attribute(theme, "title", "Colours: as the system says, light, dark (t)");
+  text(theme, `Theme: ${chosen}`);
+  attribute(theme, "title", "as the system says, light, or dark (t)");
 }
 
 function nextTheme() {

@@ -4,7 +4,7 @@ import { attribute, bytes, clock, confirm, count, counted, dialog, field, h, kno
   toast } from "./dom.js";
 import { ApiError, call, query, segment } from "./client.js";
 import { act, app, complain } from "./app.js";
-import { facts, historyList, taskLink } from "./feed.js";
+import { facts, historyList, taskLink, watchAnything } from "./feed.js";
 
 const PAGE = 50;
 const REASONS = ["max_attempts", "permanent", "expired", "undecodable", "not_allowed", "max_deliveries", "unroutable", "hook"];
@@ -62,6 +62,7 @@ export function dead(root, key, params) {
     if (!letter && before && within) list.focus(before);
   }
   show(key);
+  watchAnything();
   return view;
 }
 
@@ -313,7 +314,7 @@ async function showLetter(root, { letter: key, params }) {
 
 function bodyOf(letter) {
   const pretty = letter.body_lossy ? null : prettyJson(letter.body);
-  const shown = h("pre", { class: "body", tabindex: "0", "aria-label": "Body" }, pretty ?? letter.body);
+  const shown = h("pre", { class: "content", tabindex: "0", "aria-label": "Body" }, pretty ?? letter.body);
   const toggle = pretty === null || pretty === letter.body ? null
     : h("button", { type: "button", class: "small", "aria-pressed": "false", on: { click: () => {
       const raw = toggle.getAttribute("aria-pressed") !== "true";

@@ -239,10 +239,9 @@ export function select(options, props = {}) {
 }
 
 export function setOptions(node, options) {
-  const written = JSON.stringify(options);
-  if (node.dataset.options === written) return;
+  const has = [...node.options].map(({ value, text }) => [value, text]);
+  if (JSON.stringify(has) === JSON.stringify(options)) return;
   const chosen = node.value;
-  node.dataset.options = written;
   node.replaceChildren(...options.map(([value, label]) => h("option", { value }, label)));
   if (options.some(([value]) => value === chosen)) node.value = chosen;
 }

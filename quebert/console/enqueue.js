@@ -3,7 +3,7 @@
 import { field, h, parseDuration, select, setOptions } from "./dom.js";
 import { ApiError, call } from "./client.js";
 import { act } from "./app.js";
-import { taskLink } from "./feed.js";
+import { taskLink, watchAnything } from "./feed.js";
 
 const METHODS = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"];
 
@@ -37,8 +37,9 @@ export function enqueue(root) {
     h("div", { class: "row wide" }, fields.method.node, fields.url.node),
     h("div", { class: "row" }, fields.queue.node, fields.id.node),
     h("div", { class: "row" }, fields.delay.node, fields.ttl.node),
-    h("div", { class: "row body" }, fields.body.node, h("div", {}, fields.as.node, fields.headers.node)),
+    h("div", { class: "row content-row" }, fields.body.node, h("div", {}, fields.as.node, fields.headers.node)),
     h("div", { class: "buttons" }, submit), result);
+  watchAnything();
   root.append(h("h1", {}, "Enqueue a task"), h("p", { class: "hint" }, "It is a real one: the dispatcher sends it like any other."), form);
   return {
     title: "Enqueue",

@@ -39,8 +39,11 @@ function watch(filters, past) {
 
 export const watchOverview = () => watch({ kind: OF_OVERVIEW }, true);
 
+/** For views without events of their own, so that the header tells whether the feed lives. */
+export const watchAnything = () => held.by || watchOverview();
+
 /** A list of the latest events. It holds still while somebody points at it or is in it with the keyboard. */
-export function latest(rows, { fits = () => true, onShown = () => {} } = {}) {
+export function latest(rows, { fits = () => true, short = false, onShown = () => {} } = {}) {
   const list = h("ol", { class: "events", "aria-label": "Events, newest first", tabindex: "-1" });
   const note = h("p", { class: "empty" }, "Nothing has happened yet.");
   const node = h("div", {}, note, list);
@@ -52,7 +55,7 @@ export function latest(rows, { fits = () => true, onShown = () => {} } = {}) {
     const now = held.events.filter(fits);
     if (frozen || list.matches(":hover, :focus-within")) return onShown(now.filter(({ seq }) => seq > (shown[0]?.seq ?? 0)).length);
     shown = now.slice(0, rows);
-    reconcile(list, shown, (event) => event.seq, eventRow);
+    reconcile(list, shown, (event) => event.seq, (event) => eventRow(event, short));
     note.hidden = shown.length > 0;
     onShown(0);
   };
@@ -67,18 +70,20 @@ export function latest(rows, { fits = () => true, onShown = () => {} } = {}) {
 const GOOD = new Set(["2xx", "succeeded"]);
 const BAD_KINDS = new Set(["buried", "expired", "hook_failed", "broker_disconnected", "missed"]);
 
-function eventRow(event) {
+function eventRow(event, short) {
   const { words, tone } = inWords(event);
   const node = h("li", { class: `event ${tone}` },
     h("time", { class: "at", datetime: event.at, title: event.at }, clock(event.at)),
     h("span", { class: "what" }, words),
-    h("span", { class: "task" }, event.task ? taskLink(event.task) : null),
+    h("span", { class: "task" }, event.task ? taskLink(event.task, short) : null),
     h("span", { class: "where" }, [event.queue, event.destination].filter(Boolean).join(" → ")),
     h("span", { class: "detail" }, event.detail ?? ""));
   return { node, update() {} };
 }
 
-export const taskLink = (id) => h("a", { class: "mono id", href: `#/task/${segment(id)}`, title: id }, id);
+/** A link to a task. Of a long id, `short` shows the end: UUIDs of the same moment begin alike. */
+export const taskLink = (id, short = false) =>
+  h("a", { class: "mono id", href: `#/task/${segment(id)}`, title: id }, short && id.length > 20 ? `…${id.slice(-12)}` : id);
 
 /** An event in a few words, and whether that is good news. */
 function inWords(event) {

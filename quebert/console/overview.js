@@ -9,7 +9,7 @@ import { act } from "./app.js";
 export function overview(root) {
   const queues = queueTable();
   const destinations = destinationTable();
-  const attempts = latest(14);
+  const attempts = latest(20, { short: true });
   root.append(
     h("h1", { class: "hidden" }, "Overview"),
     h("section", { "aria-labelledby": "queues-title" }, h("h2", { id: "queues-title" }, "Queues"), queues.node),
@@ -44,14 +44,14 @@ const cell = (label, kind, ...children) => h("td", { role: "cell", "data-label":
 function queueTable() {
   const body = h("tbody", { role: "rowgroup" });
   const columns = [["Queue"], ["Ready", "n"], ["In flight"], ["Delayed", "n"], ["Dead", "n"], ["Oldest", "n"], ["Completed, last minute"],
-    ["p50", "n"], ["p99", "n"], ["Actions", "end"]];
+    ["p50 / p99", "n"], ["Actions", "end"]];
   const node = table("Queues", columns, body, { class: "queues" });
   return { node, update: (queues) => reconcile(body, queues, (queue) => queue.name, queueRow) };
 }
 
 function queueRow({ name }) {
   const state = h("span", { class: "badge warn", hidden: true });
-  const [ready, delayed, dead, oldest, p50, p99] = Array.from({ length: 6 }, () => h("span"));
+  const [ready, delayed, dead, oldest, latency] = Array.from({ length: 5 }, () => h("span"));
   const deadLink = h("a", { href: `#/dead${query({ queue: name })}` }, dead);
   const flight = h("span");
   const flightBar = bar();
@@ -69,11 +69,9 @@ function queueRow({ name }) {
     cell("Dead", "n", deadLink),
     cell("Oldest", "n", oldest),
     cell("Completed, last minute", "speed", spark.node, h("span", {}, speed, " ", failing)),
-    cell("p50", "n", p50),
-    cell("p99", "n", p99),
+    cell("p50 / p99", "n", latency),
     cell("Actions", "end", h("span", { class: "buttons" }, pause, purge)));
   const away = "not known while the broker is away";
-  const none = "no attempt in the last minute";
   return {
     node,
     update(now) {
@@ -83,7 +81,6 @@ function queueRow({ name }) {
       state.hidden = !word;
       const paused = now.pause_scope === "broker" ? "nothing is taken from it, even after a restart" : "this dispatcher takes nothing from it until it is resumed or restarted";
       attribute(state, "title", now.paused ? paused : "the dispatcher has not got it open");
-      attribute(node, "title", null);
       known(ready, now.ready, count, away);
       attribute(ready, "title", now.ready === null ? away : sizeOf(now));
       text(flight, `${count(now.in_flight)} / ${count(now.limits.slots_max)}`);
@@ -99,8 +96,7 @@ function queueRow({ name }) {
       text(speed, `${rate(now.recent.succeeded_per_s)} /s`);
       text(failing, now.recent.failed_per_s > 0 ? `${rate(now.recent.failed_per_s)} failing` : "");
       attribute(failing, "title", "attempts that failed, a second");
-      latency(p50, now.recent.attempt_p50_ms, none);
-      latency(p99, now.recent.attempt_p99_ms, none);
+      tellLatency(latency, now.recent);
       text(pause, now.paused ? "Resume" : "Pause");
       attribute(pause, "aria-label", `${now.paused ? "Resume" : "Pause"} ${name}`);
     },
@@ -111,10 +107,17 @@ const sizeOf = (queue) =>
   [queue.ready_bytes === null ? "" : `${count(queue.ready_bytes)} bytes`, queue.consumers === null ? "" : counted(queue.consumers, "consumer"),
     queue.limits.messages_max === null ? "" : `at most ${count(queue.limits.messages_max)}`].filter(Boolean).join(", ") || null;
 
-/** A latency, or a dash where there was no attempt to measure. */
-function latency(element, ms, none) {
-  text(element, ms === null ? "–" : duration(ms));
-  attribute(element, "title", ms === null ? none : null);
+/** Median and 99th percentile, or a dash where there was no attempt to measure. */
+function tellLatency(element, { attempt_p50_ms: p50, attempt_p99_ms: p99 }) {
+  const measured = p50 !== null && p99 !== null;
+  text(element, measured ? pair(duration(p50), duration(p99)) : "–");
+  attribute(element, "title", measured ? "of attempts in the last minute" : "no attempt in the last minute");
+}
+
+/** `8.4 / 212 ms`: the unit once, if it is the same. */
+function pair(low, high) {
+  const unit = high.slice(high.indexOf(" "));
+  return `${low.endsWith(unit) && !low.slice(0, -unit.length).includes(" ") ? low.slice(0, -unit.length) : low} / ${high}`;
 }
 
 async function steer(queue) {
@@ -138,7 +141,7 @@ async function purgeQueue(name) {
 
 function destinationTable() {
   const body = h("tbody", { role: "rowgroup" });
-  const columns = [["Origin"], ["In flight"], ["Attempts", "n"], ["Failed", "n"], ["p50", "n"], ["p99", "n"], ["Outcomes since the start"], ["Last failure"]];
+  const columns = [["Origin"], ["In flight"], ["Attempts", "n"], ["Failed", "n"], ["p50 / p99", "n"], ["Outcomes since the start"], ["Last failure"]];
   const list = table("Destinations", columns, body, { class: "destinations" });
   const empty = h("p", { class: "empty" }, "No destination yet: each executor’s origin appears with its first attempt.");
   const more = h("p", { class: "hint", hidden: true }, "The 200 busiest are shown.");
@@ -155,7 +158,7 @@ function destinationTable() {
 }
 
 function destinationRow({ origin }) {
-  const [flight, speed, failed, p50, p99] = Array.from({ length: 5 }, () => h("span"));
+  const [flight, speed, failed, latency] = Array.from({ length: 4 }, () => h("span"));
   const flightBar = bar();
   const outcomes = h("span", { class: "outcomes" });
   const failure = h("span", { class: "failure" });
@@ -165,11 +168,9 @@ function destinationRow({ origin }) {
     cell("In flight", "flight", flight, flightBar.node),
     cell("Attempts", "n", speed),
     cell("Failed", "n", failed),
-    cell("p50", "n", p50),
-    cell("p99", "n", p99),
-    cell("Outcomes", "", outcomes),
+    cell("p50 / p99", "n", latency),
+    cell("Outcomes", "outcomes-cell", outcomes),
     cell("Last failure", "last", failure, " ", at));
-  const none = "no attempt in the last minute";
   return {
     node,
     update(now) {
@@ -179,9 +180,8 @@ function destinationRow({ origin }) {
       text(speed, `${rate(now.recent.attempts_per_s)} /s`);
       text(failed, `${rate(now.recent.failed_per_s)} /s`);
       failed.classList.toggle("bad", now.recent.failed_per_s > 0);
-      latency(p50, now.recent.attempt_p50_ms, none);
-      latency(p99, now.recent.attempt_p99_ms, none);
-      const all = Object.entries(now.outcomes).filter(([, n]) => n > 0).map(([name, n]) => ({ name, n }));
+      tellLatency(latency, now.recent);
+      const all = Object.entries(now.outcomes).filter(([, n]) => n > 0).map(([name, n]) => ({ name, n })).sort((a, b) => b.n - a.n);
       reconcile(outcomes, all, ({ name }) => name, outcome);
       text(failure, now.last_failure ?? "–");
       at.replaceChildren(...(now.last_failure_at ? [moment(now.last_failure_at)] : []));

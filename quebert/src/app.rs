@@ -124,7 +124,8 @@ impl App {
         let health = Arc::new(Health::new(config.core.lanes.iter().map(|l| l.name.clone())));
         let metrics = Arc::new(Metrics::new(&config.core.lanes, config.metrics_max_destinations, health.clone()));
         metrics.hooks(&hooks.iter().map(String::as_str).collect::<Vec<_>>());
-        let (board, feed) = (Arc::new(Board::default()), Arc::new(Feed::default()));
+        let board = Arc::new(Board::new(config.core.lanes.iter().map(|lane| lane.name.clone())));
+        let feed = Arc::new(Feed::default());
         let mut builder = Dispatcher::builder(config.core.clone(), engine.broker.clone(), transport)
             .hook_timeout(config.hook_timeout)
             .observer(Logs)

@@ -113,6 +113,12 @@ impl Engine {
 /// # Errors
 /// When a file can't be read, or an address makes no sense.
 pub fn engine(config: &Config) -> Result<Engine, ComposeError> {
+    if config.broker.embedded.is_some() {
+        // Stands in until the embedded broker is there.
+        let broker = quebert_dispatcher::memory::MemoryBroker::new();
+        config.core.lanes.iter().for_each(|lane| broker.declare(&lane.queue));
+        return Ok(Engine::bare(Arc::new(broker)));
+    }
     Ok(Engine::bare(Arc::new(RabbitBroker::new(rabbit_config(config)?)?)))
 }
 

@@ -14,6 +14,7 @@ pub struct Health(Mutex<State>);
 #[derive(Debug)]
 struct State {
     connected: bool,
+    blocked: bool,
     draining: bool,
     lanes: BTreeMap<Arc<str>, bool>,
 }
@@ -22,7 +23,7 @@ impl Health {
     /// Of a dispatcher with these lanes that is not connected yet.
     pub fn new(lanes: impl IntoIterator<Item = Arc<str>>) -> Self {
         let lanes = lanes.into_iter().map(|name| (name, false)).collect();
-        Self(Mutex::new(State { connected: false, draining: false, lanes }))
+        Self(Mutex::new(State { connected: false, blocked: false, draining: false, lanes }))
     }
 
     /// Whether it is ready.
@@ -38,6 +39,16 @@ impl Health {
     /// Whether it is ending.
     pub fn draining(&self) -> bool {
         self.state().draining
+    }
+
+    /// Whether there is a session with the broker.
+    pub fn connected(&self) -> bool {
+        self.state().connected
+    }
+
+    /// Whether the broker takes no publishes for now.
+    pub fn blocked(&self) -> bool {
+        self.state().blocked
     }
 
     /// What keeps it from being ready, for people; empty when it is.
@@ -67,8 +78,10 @@ impl Observer for Health {
             Event::BrokerDisconnected { .. } => {
                 let mut state = self.state();
                 state.connected = false;
+                state.blocked = false;
                 state.lanes.values_mut().for_each(|open| *open = false);
             }
+            Event::BrokerBlocked(blocked) => self.state().blocked = *blocked,
             Event::LaneOpen { lane, open } => drop(self.state().lanes.insert(lane.clone(), *open)),
             Event::Draining => self.drain(),
             _ => {}

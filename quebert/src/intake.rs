@@ -94,11 +94,7 @@ impl Desk {
     pub fn read(&self, json: &Bytes) -> Result<Intake, Refusal> {
         match JsonCodec.decode(json) {
             Ok(envelope) => self.prepare(envelope),
-            // Read again for the error's kind and place, which the codec has not kept.
-            Err(error) => Err(match serde_json::from_slice::<Envelope>(json) {
-                Err(error) => unreadable(&error),
-                Ok(_) => Refusal::NotJson(error.to_string()),
-            }),
+            Err(_) => Err(unreadable(json)),
         }
     }
 
@@ -154,7 +150,26 @@ fn written_address(url: &http::Uri) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-fn unreadable(error: &serde_json::Error) -> Refusal {
+/// Why it can't be read. It is read again, since a codec tells its error as text.
+fn unreadable(json: &[u8]) -> Refusal {
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(json) {
+        let (what, place) = parts(&error);
+        return Refusal::NotJson(what + &place);
+    }
+    let error = serde_json::from_slice::<Envelope>(json).err();
+    let (what, place) = error.as_ref().map(parts).unwrap_or_default();
+    let (field, what) = match what.strip_prefix("field \"").and_then(|rest| rest.split_once("\": ")) {
+        Some(parts) => parts,
+        // serde quotes a text that comes instead of a map, and it may be a secret.
+        None => ("", what.find("expected a task").map_or(&*what, |at| &what[at..])),
+    };
+    let violation =
+        Violation { field: field.to_owned(), message: format!("{what}{place}"), kind: ViolationKind::Malformed };
+    Refusal::NotATask(vec![violation])
+}
+
+/// The message, and the place in words.
+fn parts(error: &serde_json::Error) -> (String, String) {
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(&*text, |(what, _)| what);
     // In NDJSON each line is a document of its own, where "line 1" would mislead beside the number of the line.
@@ -163,17 +178,7 @@ fn unreadable(error: &serde_json::Error) -> Refusal {
         (0 | 1, column) => format!(" (column {column})"),
         (line, column) => format!(" (line {line}, column {column})"),
     };
-    if !error.is_data() {
-        return Refusal::NotJson(format!("{what}{place}"));
-    }
-    let (field, what) = match what.strip_prefix("field \"").and_then(|rest| rest.split_once("\": ")) {
-        Some(parts) => parts,
-        // serde quotes a text that comes instead of a map, and it may be a secret.
-        None => ("", what.find("expected a task").map_or(what, |at| &what[at..])),
-    };
-    let violation =
-        Violation { field: field.to_owned(), message: format!("{what}{place}"), kind: ViolationKind::Malformed };
-    Refusal::NotATask(vec![violation])
+    (what.to_owned(), place)
 }
 
 /// One sentence for each; one that is about the whole task names no field.

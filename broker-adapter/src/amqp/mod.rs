@@ -13,14 +13,16 @@ mod config;
 mod connect;
 mod delays;
 mod message;
+mod once;
 mod publish;
 mod rpc;
 mod session;
+mod shared;
 mod source;
 mod supervisor;
 mod topology;
 
-pub use admin::{AdminError, RabbitAdmin, Swept, Take};
+pub use admin::{OpenError, RabbitAdmin};
 pub use apply::{Report, State};
 pub use broker::RabbitBroker;
 pub use config::{ConfigError, Identity, RabbitConfig, Tls};

@@ -6,6 +6,7 @@ use crate::{
     grid::Step,
     ports::broker::Source,
 };
+use quebert_wire::Bookkeeping;
 use std::time::Duration;
 
 impl Core {
@@ -37,9 +38,13 @@ impl Core {
         self.put_back(id);
     }
 
-    /// Back to its queue; or into the grid, if its last attempt stands only here.
+    /// Back to its queue; or into the grid, if its last attempt, or the moment until which it was put off, stands only
+    /// here.
     pub(super) fn put_back(&mut self, id: TicketId) {
-        if self.tickets[id].unsaved {
+        let ticket = &self.tickets[id];
+        let due = ticket.book.due_at.filter(|due| *due > self.now.wall);
+        let put_off = due.is_some() && due != Bookkeeping::read(&ticket.message.headers).due_at;
+        if ticket.unsaved || put_off {
             let shortest = Step::ceil(Duration::ZERO).length();
             self.delay(id, shortest);
         } else {

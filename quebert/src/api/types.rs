@@ -20,7 +20,7 @@ pub struct Accepted {
 /// The answer to a batch: one result per item, in order. Each item is stored or refused by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BatchAnswer {
-    /// Items that are stored.
+    /// Items that are stored, those that had been stored before included.
     pub enqueued: u64,
     /// Items that are not.
     pub refused: u64,
@@ -36,6 +36,9 @@ pub struct BatchResult {
     /// The task, if it is stored.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub task: Option<Accepted>,
+    /// Whether it had been stored before, with the same `Idempotency-Key`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub replayed: bool,
     /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<Problem>,
@@ -215,7 +218,8 @@ pub struct TaskView {
     pub id: String,
     /// Its queue (a lane's name), if that is known.
     pub queue: Option<String>,
-    /// `ready`, `delayed`, `in_flight`, `waiting` (held by the dispatcher), `dead`.
+    /// `in_flight`, `settling`, `waiting` (for a slot), `delayed`, `delivered` (another dispatcher holds it), `ready` (in
+    /// its queue), `dead`. Of several copies the one that comes first here.
     pub state: String,
     /// Its URL, if that can be read.
     pub url: Option<String>,
@@ -229,6 +233,15 @@ pub struct TaskView {
     pub history: Vec<AttemptView>,
     /// Copies of it, where a fault has left several.
     pub copies: u32,
+}
+
+/// The answer to sending a task now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunAnswer {
+    /// The task.
+    pub id: String,
+    /// What it was doing: see [`TaskView::state`].
+    pub was: String,
 }
 
 /// One attempt of the past.
@@ -399,6 +412,17 @@ pub struct EventView {
     /// How many, where `kind` says of what.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
+}
+
+/// Which program this is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Version {
+    /// `quebert`.
+    pub name: String,
+    /// Of the program.
+    pub version: String,
+    /// Of the API: what its paths begin with.
+    pub api: String,
 }
 
 /// How the process is.

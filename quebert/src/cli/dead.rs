@@ -5,15 +5,15 @@ use super::{
     table::{self, plain},
 };
 use crate::{
-    compose,
     config::{Config, Span},
     letter::{self, Drawer, KNOWN_REASONS, Letter, reborn},
 };
 use clap::{Args, Subcommand};
 use quebert_broker_adapter::{
-    admin::Place,
-    amqp::{AdminError, RabbitAdmin, Take},
+    admin::{Admin as _, AdminError, Position, Sweeper, Take},
+    amqp::RabbitAdmin,
 };
+use quebert_dispatcher::ports::{BoxFuture, broker::Target};
 use quebert_wire::{Bookkeeping, Message, Timestamp};
 use serde_json::{Value, json};
 use std::{
@@ -108,7 +108,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
     match command {
         DeadCommand::List { filter, json } => {
             let mut letters = Vec::new();
-            sweep(admin, config, &filter, async |letter: Letter, _| {
+            sweep(admin, config, &filter, None, |letter: Letter, _| {
                 letters.push(letter);
                 Ok(Take::Keep)
             })
@@ -118,7 +118,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
         DeadCommand::Show { id, scan } => {
             let filter = Filter { id: vec![id.clone()], limit: Some(1), scan, ..Filter::default() };
             let mut found = None;
-            sweep(admin, config, &filter, async |letter: Letter, message: &Message| {
+            sweep(admin, config, &filter, None, |letter: Letter, message: &Message| {
                 found = Some(in_full(&letter, message));
                 Ok(Take::Stop)
             })
@@ -130,9 +130,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
         }
         DeadCommand::Replay { filter, rate, dry_run } => {
             let mut stuck = 0u64;
-            let pause = rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
-            let mut next = tokio::time::Instant::now();
-            let count = sweep(admin, config, &filter, async |letter: Letter, message: &Message| {
+            let count = sweep(admin, config, &filter, rate, |letter: Letter, message: &Message| {
                 let Some(queue) = letter.returns_to.clone() else {
                     stuck += 1;
                     writeln!(io::stderr(), "{}: no queue to return to is known", name(&letter))?;
@@ -142,11 +140,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
                     writeln!(io::stdout(), "{} -> {}", name(&letter), plain(&queue))?;
                     return Ok(Take::Keep);
                 }
-                if let Some(pause) = pause {
-                    tokio::time::sleep_until(next).await;
-                    next = tokio::time::Instant::now().max(next + pause);
-                }
-                Ok(Take::Move { exchange: String::new(), routing_key: queue, message: reborn(message, now()) })
+                Ok(Take::Move { target: Target::Queue(queue.into()), message: reborn(message, now()) })
             })
             .await?;
             let verb = if dry_run { "would be replayed" } else { "replayed" };
@@ -154,7 +148,7 @@ async fn carry_out(admin: &RabbitAdmin, config: &Config, command: DeadCommand) -
             if stuck == 0 { Ok(()) } else { Err(Failure::Partly) }
         }
         DeadCommand::Purge { filter, dry_run, .. } => {
-            let count = sweep(admin, config, &filter, async |letter: Letter, _| {
+            let count = sweep(admin, config, &filter, None, |letter: Letter, _| {
                 if dry_run {
                     writeln!(io::stdout(), "{}", name(&letter))?;
                 }
@@ -172,47 +166,69 @@ async fn sweep(
     admin: &RabbitAdmin,
     config: &Config,
     filter: &Filter,
-    mut each: impl AsyncFnMut(Letter, &Message) -> io::Result<Take>,
+    rate: Option<f64>,
+    each: impl FnMut(Letter, &Message) -> io::Result<Take> + Send,
 ) -> Result<u64, Failure> {
-    let (mut count, mut failure) = (0, None);
     let no_lane = || Failure::Usage(format!("there is no lane {:?}", filter.lane.as_deref().unwrap_or_default()));
-    let meant = filter.meant();
+    let pause = rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
+    let mut hand = Hand {
+        filter,
+        meant: filter.meant(),
+        drawer: Drawer::common(),
+        pause,
+        next: None,
+        each,
+        count: 0,
+        failure: None,
+    };
     for drawer in Drawer::all(&config.core.lanes, filter.lane.as_deref()).ok_or_else(no_lane)? {
-        let swept = admin
-            .sweep(&dead_queue(config, &drawer), filter.scan, async |message: Message| {
-                if failure.is_some() || filter.limit.is_some_and(|limit| count >= limit) {
-                    return Take::Stop;
-                }
-                let letter = Letter::read(&message, &drawer);
-                if !meant.fits(&letter, now()) {
-                    return Take::Keep;
-                }
-                count += 1;
-                each(letter, &message).await.unwrap_or_else(|e| {
-                    failure = Some(e);
-                    Take::Stop
-                })
-            })
-            .await;
-        match swept {
-            Ok(_) => {}
+        hand.drawer = drawer.clone();
+        match admin.sweep(drawer.place, None, filter.scan, &mut hand).await {
             // Nothing was ever dead there.
-            Err(AdminError::Refused(words)) if words.contains("NOT_FOUND") => {}
+            Ok(_) | Err(AdminError::NoSuchPlace(_)) => {}
             Err(e) => return Err(e.into()),
         }
-        if let Some(e) = failure.take() {
+        if let Some(e) = hand.failure.take() {
             return Err(e.into());
         }
     }
-    Ok(count)
+    Ok(hand.count)
 }
 
-/// The queue at RabbitMQ that a drawer is.
-fn dead_queue(config: &Config, drawer: &Drawer) -> String {
-    let topology = compose::topology(config);
-    match &drawer.place {
-        Place::Dead(queue) => topology.dead_queue_of(queue),
-        Place::Queue(_) | Place::CommonDead => topology.common_dead_queue(),
+/// Hands over the letters that fit, at a rate.
+struct Hand<'f, F> {
+    filter: &'f Filter,
+    meant: letter::Filter,
+    drawer: Drawer,
+    pause: Option<Duration>,
+    next: Option<tokio::time::Instant>,
+    each: F,
+    count: u64,
+    failure: Option<io::Error>,
+}
+
+impl<F: FnMut(Letter, &Message) -> io::Result<Take> + Send> Sweeper for Hand<'_, F> {
+    fn decide<'a>(&'a mut self, _at: Option<Position>, message: &'a Message) -> BoxFuture<'a, Take> {
+        Box::pin(async move {
+            if self.failure.is_some() || self.filter.limit.is_some_and(|limit| self.count >= limit) {
+                return Take::Stop;
+            }
+            let letter = Letter::read(message, &self.drawer);
+            if !self.meant.fits(&letter, now()) {
+                return Take::Keep;
+            }
+            self.count += 1;
+            let take = (self.each)(letter, message).unwrap_or_else(|e| {
+                self.failure = Some(e);
+                Take::Stop
+            });
+            if let (Take::Move { .. }, Some(pause)) = (&take, self.pause) {
+                let next = self.next.unwrap_or_else(tokio::time::Instant::now);
+                tokio::time::sleep_until(next).await;
+                self.next = Some(tokio::time::Instant::now().max(next + pause));
+            }
+            take
+        })
     }
 }
 

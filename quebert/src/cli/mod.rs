@@ -5,6 +5,7 @@ mod dead;
 mod demo;
 mod enqueue;
 mod run;
+mod serve;
 mod table;
 mod topology;
 
@@ -14,7 +15,10 @@ use crate::{
 };
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use quebert_broker_adapter::amqp::{AdminError, RabbitAdmin};
+use quebert_broker_adapter::{
+    admin::AdminError,
+    amqp::{OpenError, RabbitAdmin},
+};
 use std::{error::Error, fs, io, process::ExitCode};
 
 const EXIT_CODES: &str = "\
@@ -132,9 +136,17 @@ impl From<io::Error> for Failure {
 impl From<AdminError> for Failure {
     fn from(e: AdminError) -> Self {
         match e {
-            AdminError::Config(e) => Self::Compose(e.into()),
-            e @ (AdminError::Connect(_) | AdminError::Lost(_)) => Self::Unreachable(Box::new(e)),
+            e @ AdminError::Unavailable(_) => Self::Unreachable(Box::new(e)),
             e => Self::other("broker", e),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(e: OpenError) -> Self {
+        match e {
+            OpenError::Config(e) => Self::Compose(e.into()),
+            e => Self::Unreachable(Box::new(e)),
         }
     }
 }

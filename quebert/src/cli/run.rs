@@ -4,6 +4,7 @@ use super::{Failure, SourceArgs};
 use crate::{
     admin::Admin,
     app::{App, Running},
+    compose::{self, Engine},
     config::Config,
     logs::{self, LogLevel},
     signals::{Signals, Stop},
@@ -51,7 +52,8 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
         }
         None => None,
     };
-    let mut running = App::new(config).start()?;
+    let engine = open(&config).await?;
+    let mut running = App::new(config).engine(engine).start()?;
     info!(version = env!("CARGO_PKG_VERSION"), lanes = running.config.core.lanes.len(), "started");
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(running.metrics.clone(), running.health.clone()));
@@ -61,6 +63,15 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
     match steady(&mut running, &mut current, &mut signals, &level, load).await {
         Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,
         None => Ok(()),
+    }
+}
+
+/// The config's broker. An embedded one's file is opened, and recovered if need be, where blocking is allowed.
+pub(super) async fn open(config: &Config) -> Result<Engine, Failure> {
+    let config = config.clone();
+    match tokio::task::spawn_blocking(move || compose::engine(&config)).await {
+        Ok(engine) => Ok(engine?),
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
 }
 

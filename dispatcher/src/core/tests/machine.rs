@@ -29,7 +29,7 @@ fn settings() -> ProptestConfig {
 }
 
 fn run(plan: Plan, weather: Weather) -> Result<(), TestCaseError> {
-    let mut machine = Machine::new(plan.config, weather);
+    let mut machine = Machine::new(plan.config, plan.transactional, weather);
     for op in plan.ops {
         machine.apply(&op).map_err(|broken| TestCaseError::fail(format!("{broken}, at {op:?}")))?;
     }

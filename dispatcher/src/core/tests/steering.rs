@@ -161,6 +161,26 @@ fn what_a_mediator_lets_go_in_a_paused_lane_goes_back() {
 }
 
 #[test]
+fn what_a_mediator_has_put_off_is_not_asked_about_sooner_for_a_pause() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.mediated = true;
+    let mut world = World::new(config);
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    let (ticket, attempt) = world.preparing.pop_front().unwrap();
+    world.feed(Input::Prepared { ticket, attempt, before: Ok(Before::PutOff(SECOND / 2)) });
+    pause(&mut world, true);
+    world.confirm_all();
+    pause(&mut world, false);
+    world.deliver_all();
+    assert!(world.preparing.is_empty(), "its moment has not come");
+    world.advance(SECOND / 2);
+    world.confirm_all();
+    world.deliver_all();
+    assert_eq!(world.preparing.len(), 1);
+}
+
+#[test]
 fn a_short_backoff_of_a_paused_lane_goes_into_the_grid_with_its_attempts() {
     let mut config = config(vec![lane("a", 1)]);
     (config.lanes[0].retry.backoff_min, config.lanes[0].retry.backoff_max) = (SECOND / 10, SECOND / 10);
@@ -303,7 +323,7 @@ fn what_is_found_says_where_it_is() {
         enqueued_at: Some(EPOCH),
         url: Some("http://host/later".to_owned()),
     };
-    assert_eq!(find(&world, "t"), [held.clone()]);
+    assert_eq!(find(&world, "t"), std::slice::from_ref(&held));
     world.advance(4 * SECOND);
     assert_eq!(find(&world, "t"), [HeldTask { state: HeldState::Settling, ..held.clone() }]);
     world.confirm();

@@ -16,9 +16,20 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) enum Traced {
     Opened,
-    Asked { path: String, id: String },
-    Sent { ticket: TicketId, path: String, id: String, number: u32, timeout: Duration },
+    Asked {
+        path: String,
+        id: String,
+    },
+    Sent {
+        ticket: TicketId,
+        path: String,
+        id: String,
+        number: u32,
+        timeout: Duration,
+    },
     Acked(Message),
+    /// What was in hand of a work queue that the core has closed.
+    GoneBack(Vec<Message>),
 }
 
 /// The broker and the clock around one core.
@@ -36,6 +47,11 @@ pub(super) struct World {
     pub(super) preparing: VecDeque<(TicketId, Box<Attempt>)>,
     pub(super) reviewing: VecDeque<(TicketId, Verdict)>,
     pub(super) publishing: VecDeque<(PublishId, Target, Message)>,
+    /// Whether a publish that takes the place of a delivery settles it, too.
+    pub(super) transactional: bool,
+    /// Deliveries settled that way, as long as the core has not settled them.
+    pub(super) relocated: BTreeMap<Tag, Source>,
+    replacing: BTreeMap<PublishId, Tag>,
     pub(super) events: Vec<Event>,
     /// What the core has wanted, in order, until somebody takes it out.
     pub(super) trace: Vec<Traced>,
@@ -63,6 +79,9 @@ impl World {
             preparing: VecDeque::new(),
             reviewing: VecDeque::new(),
             publishing: VecDeque::new(),
+            transactional: false,
+            relocated: BTreeMap::new(),
+            replacing: BTreeMap::new(),
             events: Vec::new(),
             trace: Vec::new(),
             replaced: Vec::new(),
@@ -92,7 +111,10 @@ impl World {
             Action::Close(source) => {
                 self.wanted.remove(&source);
                 if let Some((opening, ..)) = self.open.remove(&source) {
-                    self.take_back(opening);
+                    let back = self.take_back(opening);
+                    if matches!(source, Source::Queue(_)) {
+                        self.trace.push(Traced::GoneBack(back));
+                    }
                 }
             }
             Action::Pause(source) => {
@@ -102,12 +124,14 @@ impl World {
                 }
             }
             Action::Ack(tag) => {
+                self.relocated.remove(&tag);
                 if let Some((source, message)) = self.unsettled.remove(&tag) {
                     self.trace.push(Traced::Acked(message.clone()));
                     self.acked.push((tag, source, message));
                 }
             }
             Action::GiveBack(tag) => {
+                self.relocated.remove(&tag);
                 if let Some((source, message)) = self.unsettled.remove(&tag) {
                     self.queues.entry(source).or_default().push_front(Kept { message, redelivered: true });
                 }
@@ -125,6 +149,10 @@ impl World {
             Action::Review { ticket, proposed, .. } => self.reviewing.push_back((ticket, proposed)),
             Action::Publish { id, target, message, replaces } => {
                 self.replaced.push(replaces);
+                match replaces {
+                    Some(tag) => drop(self.replacing.insert(id, tag)),
+                    None => drop(self.replacing.remove(&id)),
+                }
                 self.publishing.push_back((id, target, message));
             }
             Action::Emit(event) => self.events.push(event),
@@ -134,17 +162,31 @@ impl World {
     }
 
     pub(super) fn open_source(&mut self, source: Source, window: u16) {
+        assert!(!self.open.contains_key(&source), "{source:?} is opened twice");
         self.next += 1;
         let opening = Opening(self.next);
         self.open.insert(source.clone(), (opening, window, false));
         self.core.handle(self.now, Input::Broker(BrokerEvent::Opened { source, opening }));
     }
 
-    fn take_back(&mut self, opening: Opening) {
+    fn take_back(&mut self, opening: Opening) -> Vec<Message> {
+        self.relocated.retain(|tag, _| tag.opening != opening);
         let tags: Vec<Tag> = self.unsettled.keys().filter(|tag| tag.opening == opening).copied().collect();
+        let mut back = Vec::new();
         for tag in tags.into_iter().rev() {
             let (source, message) = self.unsettled.remove(&tag).unwrap();
+            back.push(message.clone());
             self.queues.entry(source).or_default().push_front(Kept { message, redelivered: true });
+        }
+        back
+    }
+
+    /// What was published is stored: a broker with transactions has settled the delivery that it takes the place of.
+    pub(super) fn relocate(&mut self, id: PublishId) {
+        if let Some(tag) = self.replacing.remove(&id).filter(|_| self.transactional)
+            && let Some((source, _)) = self.unsettled.remove(&tag)
+        {
+            self.relocated.insert(tag, source);
         }
     }
 
@@ -214,6 +256,8 @@ impl World {
         self.preparing.clear();
         self.reviewing.clear();
         self.publishing.clear();
+        self.replacing.clear();
+        self.relocated.clear();
         self.events.clear();
         self.trace.clear();
         self.stopped = false;
@@ -280,6 +324,7 @@ impl World {
     pub(super) fn confirm(&mut self) {
         let (id, target, message) = self.publishing.pop_front().expect("a publish is under way");
         self.store(&target, message);
+        self.relocate(id);
         self.feed(Input::Published { id, result: Ok(()) });
     }
 

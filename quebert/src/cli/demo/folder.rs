@@ -14,7 +14,8 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// A new folder that only this user can enter.
     pub(super) fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("quebert-demo-{}-{:08x}", std::process::id(), rand::random::<u32>()));
+        let path =
+            std::env::temp_dir().join(format!("quebert-demo-{}-{:08x}", std::process::id(), rand::random::<u32>()));
         // Not `create_dir_all`: a folder that somebody else has put there is an error.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))

@@ -21,32 +21,46 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::sync::RwLock;
 
 /// An operators' side that keeps count of what goes in and out through it.
 pub(super) struct Ledger {
     inner: Arc<dyn Admin>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
     enqueued: AtomicU64,
     refused: AtomicU64,
     taken_out: AtomicU64,
+    /// Held by whoever is about to count.
+    under_way: RwLock<()>,
 }
 
 impl Ledger {
     pub(super) fn new(inner: Arc<dyn Admin>) -> Self {
-        Self { inner, enqueued: AtomicU64::new(0), refused: AtomicU64::new(0), taken_out: AtomicU64::new(0) }
+        Self { inner, counts: Arc::default() }
     }
 
     /// Tasks that the broker has confirmed.
     pub(super) fn enqueued(&self) -> u64 {
-        self.enqueued.load(Ordering::Relaxed)
+        self.counts.enqueued.load(Ordering::Relaxed)
     }
 
     /// Tasks that the broker has not taken.
     pub(super) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.counts.refused.load(Ordering::Relaxed)
     }
 
     /// Asks the broker what is left. The dispatcher has ended, and nobody enqueues any more.
-    pub(super) async fn close(&self, broker: &dyn Broker, queues: &[Arc<str>], summary: &Summary) -> Result<Sums, AdminError> {
+    pub(super) async fn close(
+        &self,
+        broker: &dyn Broker,
+        queues: &[Arc<str>],
+        summary: &Summary,
+    ) -> Result<Sums, AdminError> {
+        drop(self.counts.under_way.write().await);
         let (mut waiting, mut dead, mut delays_known) = (0, 0, true);
         for queue in queues {
             let status = self.inner.status(Place::Queue(queue.clone())).await?;
@@ -66,7 +80,7 @@ impl Ledger {
             done: of(Settlement::Succeeded),
             dead,
             expired: of(Settlement::Expired),
-            taken_out: self.taken_out.load(Ordering::Relaxed) + of(Settlement::Filtered),
+            taken_out: self.counts.taken_out.load(Ordering::Relaxed) + of(Settlement::Filtered),
             waiting,
             delivered: summary.deliveries,
             settled: settled.map(|(s, n)| (*s, *n)).collect(),
@@ -81,12 +95,21 @@ impl Admin for Ledger {
     }
 
     fn enqueue(&self, tasks: Vec<Enqueue>) -> BoxFuture<'_, Vec<Result<Enqueued, PublishError>>> {
-        Box::pin(async move {
-            let answers = self.inner.enqueue(tasks).await;
+        let (inner, counts) = (self.inner.clone(), self.counts.clone());
+        // In a task of its own: what is stored is counted, even if whoever asked for it has gone.
+        let storing = tokio::spawn(async move {
+            let _under_way = counts.under_way.read().await;
+            let answers = inner.enqueue(tasks).await;
             let stored = answers.iter().filter(|answer| matches!(answer, Ok(Enqueued::Stored))).count();
-            self.enqueued.fetch_add(stored as u64, Ordering::Relaxed);
-            self.refused.fetch_add(answers.iter().filter(|answer| answer.is_err()).count() as u64, Ordering::Relaxed);
+            counts.enqueued.fetch_add(stored as u64, Ordering::Relaxed);
+            counts.refused.fetch_add(answers.iter().filter(|answer| answer.is_err()).count() as u64, Ordering::Relaxed);
             answers
+        });
+        Box::pin(async move {
+            match storing.await {
+                Ok(answers) => answers,
+                Err(e) => std::panic::resume_unwind(e.into_panic()),
+            }
         })
     }
 
@@ -103,7 +126,7 @@ impl Admin for Ledger {
     ) -> BoxFuture<'a, Result<Swept, AdminError>> {
         Box::pin(async move {
             let swept = self.inner.sweep(place, after, limit, sweeper).await?;
-            self.taken_out.fetch_add(swept.removed, Ordering::Relaxed);
+            self.counts.taken_out.fetch_add(swept.removed, Ordering::Relaxed);
             Ok(swept)
         })
     }
@@ -111,7 +134,7 @@ impl Admin for Ledger {
     fn purge(&self, place: Place) -> BoxFuture<'_, Result<u64, AdminError>> {
         Box::pin(async move {
             let purged = self.inner.purge(place).await?;
-            self.taken_out.fetch_add(purged, Ordering::Relaxed);
+            self.counts.taken_out.fetch_add(purged, Ordering::Relaxed);
             Ok(purged)
         })
     }
@@ -127,7 +150,7 @@ impl Admin for Ledger {
     fn cancel(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
         Box::pin(async move {
             let cancelled = self.inner.cancel(id).await?;
-            self.taken_out.fetch_add(u64::from(cancelled), Ordering::Relaxed);
+            self.counts.taken_out.fetch_add(u64::from(cancelled), Ordering::Relaxed);
             Ok(cancelled)
         })
     }

@@ -1,208 +1,148 @@
-//! `quebert demo`: the main job with nothing installed. A broker in memory, a sample executor, tasks of three priorities;
-//! what happens is printed as it happens, and the sums at the end add up.
+//! `quebert demo`: the whole thing with nothing installed, to look at. An embedded broker in a temporary folder, executors
+//! that misbehave, a steady stream of tasks, API and console; and sums in the end that add up. It leaves nothing behind.
 
-use super::Failure;
-use crate::{app::App, config::Config, sample::SampleExecutor};
+mod folder;
+mod ledger;
+mod producer;
+mod screen;
+mod stage;
+mod stream;
+mod teller;
+mod view;
+mod world;
+
+use super::{Failure, run::open, serve::Listening};
+use crate::{app::App, compose::Engine, intake::Desk, signals::Signals};
 use clap::Args;
-use quebert_dispatcher::{
-    event::{Event, Settlement},
-    memory::MemoryBroker,
-    ports::{
-        broker::{Broker as _, Target},
-        observer::Observer,
-    },
-    shell::Summary,
-};
-use quebert_wire::{Envelope, Message, TaskId};
+use folder::Folder;
+use ledger::{Ledger, Sums};
+use producer::{Pace, Producer};
+use screen::Screen;
+use stage::{Output, Stage};
 use std::{
-    collections::BTreeMap,
     io::{self, Write as _},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
-use tokio::sync::Notify;
-
-/// What the demo goes by: quick retries, and few attempts, so that it ends soon.
-const CONFIG: &str = r#"
-[retry]
-backoff_min = "500ms"
-backoff_max = "2s"
-max_attempts = 4
-
-[lanes.high]
-priority = 2
-slots_max = 4
-
-[lanes.medium]
-priority = 1
-slots_max = 4
-
-[lanes.low]
-slots_max = 2
-
-[pool]
-slots = 5
-
-[http.guard]
-enabled = false
-
-[admin]
-listen = ""
-"#;
-
-/// What the sample executor is asked for, in turn: mostly it works, now and then it does not.
-const PATHS: [&str; 10] = ["ok", "ok", "flaky", "ok", "slow", "ok", "busy", "ok", "slow", "flaky"];
+use teller::Teller;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use world::Fleet;
 
 /// Flags of `quebert demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// How many tasks
-    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    tasks: u32,
-    /// How long they take to be enqueued
-    #[arg(long, default_value_t = 8.0, value_name = "SECONDS", value_parser = seconds)]
-    seconds: f64,
+    /// End once this many tasks have come to their end; without this and --seconds, Ctrl-C ends it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    tasks: Option<u64>,
+    /// End after this time; with --tasks, the time in which they are enqueued
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<f64>,
+    /// A line for each attempt instead of a screen, as whoever is no terminal gets it
+    #[arg(long)]
+    plain: bool,
+    /// Where API and console are served; by default 127.0.0.1:9460 or, if that is taken, any free port
+    #[arg(long, value_name = "ADDRESS")]
+    api: Option<SocketAddr>,
 }
 
 pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
-    let failed = |what| move |e: Box<dyn std::error::Error + Send + Sync>| Failure::Other { what, source: e };
-    let executor = SampleExecutor::start().await.map_err(|e| failed("start the sample executor")(e.into()))?;
-    let config = Config::from_toml(CONFIG)?;
-    let lanes: Vec<_> = config.core.lanes.iter().map(|l| (l.name.clone(), l.queue.clone())).collect();
-    let broker = MemoryBroker::new();
-    lanes.iter().for_each(|(_, queue)| broker.declare(queue));
-    let progress = Arc::new(Progress {
-        start: Instant::now(),
-        open: AtomicU32::new(args.tasks),
-        over: Notify::new(),
-        attempts: Mutex::default(),
-    });
-    let mut out = io::stdout();
-    writeln!(out, "{} tasks of three priorities, five at a time, to an executor that fails now and then.", args.tasks)?;
-    writeln!(out, "Here the broker lives in memory. Ctrl-C ends it.\n")?;
-    let mut running = App::new(config).broker(broker.clone()).observer(progress.clone()).start()?;
-
-    let producer = tokio::spawn(async move {
-        let pause = Duration::from_secs_f64(args.seconds / f64::from(args.tasks));
-        for n in 0..args.tasks {
-            let (_, queue) = &lanes[n as usize % lanes.len()];
-            // One task in twenty-five is refused for good: it becomes a dead letter.
-            let path = if n % 25 == 17 { "gone" } else { PATHS[n as usize % PATHS.len()] };
-            let mut envelope = Envelope::new(executor.url(&format!("/{path}")));
-            envelope.id = Some(format!("{path}-{n:02}"));
-            let body = serde_json::to_vec(&envelope).expect("an envelope is plain data");
-            let message = Message {
-                id: envelope.id,
-                content_type: Some("application/json".to_owned()),
-                body: body.into(),
-                ..Message::default()
-            };
-            broker.publish(Target::Queue(queue.clone()), message).await?;
-            tokio::time::sleep(pause).await;
-        }
-        // The executor must outlive the last attempt.
-        Ok::<_, quebert_dispatcher::ports::broker::PublishError>(executor)
-    });
-    let mut signals = crate::signals::Signals::new();
-    let interrupted = tokio::select! {
-        () = progress.over.notified() => false,
-        _ = signals.stop() => true,
+    // From here on a signal ends the demo instead of the process.
+    let mut signals = Signals::new();
+    let folder = Folder::new().map_err(|e| Failure::other("make a temporary folder", e))?;
+    let fleet = Fleet::start().await.map_err(|e| Failure::other("start the sample executors", e))?;
+    let config = world::config(&folder)?;
+    let queues: Vec<_> = config.core.lanes.iter().map(|lane| lane.queue.clone()).collect();
+    let api = match (args.api, config.api.listen) {
+        (Some(address), _) => Listening::on(address).await?,
+        (None, default) => Listening::on_or_anywhere(default.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())).await?,
     };
-    running.handle.drain(Duration::from_secs(5));
-    let summary = running.end().await;
-    if interrupted {
-        producer.abort();
-    } else {
-        let enqueued = producer.await.map_err(|e| failed("enqueue")(e.into()))?;
-        drop(enqueued.map_err(|e| failed("enqueue")(e.into()))?);
+    let engine = open(&config).await?;
+    let ledger = Arc::new(Ledger::new(engine.admin.clone()));
+    let (output, teller) = args.output()?;
+    let counted = Engine { admin: ledger.clone(), ..engine.clone() };
+    let mut running = App::new(config).engine(counted).observer(teller.clone()).start()?;
+    let api = api.serve(running.api_state());
+    let address = format!("http://{}/", api.address());
+    if matches!(output, Output::Lines(_)) {
+        writeln!(io::stdout(), "console: {address}")?;
     }
-    sums(&mut out, &args, &progress, &summary)?;
-    let balanced = summary.held == 0 && running.metrics.imbalance().values().all(|n| *n == 0);
-    if balanced && !interrupted { Ok(()) } else { Err(Failure::Partly) }
+    let producer = Producer { desk: Desk::new(&running.config), ledger: ledger.clone(), origins: fleet.origins() };
+    let state = running.api_state();
+    let mut stage = Stage { output, address, ledger: ledger.clone(), teller: teller.clone(), fleet, state };
+
+    let (stop, stopped) = oneshot::channel();
+    let mut producing = tokio::spawn(producer.run(Pace { tasks: args.tasks, seconds: args.seconds }, stopped));
+    tokio::select! {
+        _ = signals.next() => {}
+        () = args.over(&mut producing, &ledger, &teller) => {}
+        // Nobody looks any more.
+        _ = stage.play() => {}
+    }
+    running.health.drain();
+    drop(stop);
+    if !producing.is_finished() {
+        drop(producing.await);
+    }
+    running.handle.drain(running.config.drain_grace);
+    let summary = tokio::select! {
+        summary = running.end() => summary,
+        _ = signals.next() => {
+            running.handle.stop_now();
+            running.end().await
+        }
+        () = async { if stage.play().await.is_err() { std::future::pending().await } } => unreachable!("it plays on"),
+    };
+    api.stop().await;
+    let took = teller.elapsed();
+    let left = ledger.close(&*engine.broker, &queues, &summary).await;
+    let sums = left.map_err(|e| Failure::other("ask the broker what is left", e))?;
+    let shown = stage.end();
+    let balanced = sums.add_up() && running.metrics.imbalance().values().all(|n| *n == 0);
+    told(took, &sums, ledger.refused()).and(shown)?;
+    drop(folder);
+    if balanced { Ok(()) } else { Err(Failure::Partly) }
 }
 
-fn sums(out: &mut impl io::Write, args: &DemoArgs, progress: &Progress, summary: &Summary) -> io::Result<()> {
-    let count = |s: Settlement| summary.settlements.get(&s).copied().unwrap_or(0);
-    let settled: u64 = summary.settlements.values().sum();
-    let took = progress.start.elapsed().as_secs_f64();
-    let open = progress.open.load(Ordering::Relaxed);
-    writeln!(
-        out,
-        "\n{} tasks in {took:.1} s: {} done, {} dead-lettered, {} expired, {open} open",
-        args.tasks,
-        count(Settlement::Succeeded),
-        count(Settlement::DeadLettered),
-        count(Settlement::Expired)
-    )?;
-    let parts: Vec<_> =
-        summary.settlements.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {}", s.label())).collect();
-    let sign = if summary.deliveries == settled + summary.held { "=" } else { "!=" };
-    writeln!(
-        out,
-        "{} deliveries {sign} {settled} settlements ({}) + {} held",
-        summary.deliveries,
-        parts.join(" + "),
-        summary.held
-    )
-}
-
-/// Prints what happens, and knows when all has happened.
-struct Progress {
-    start: Instant,
-    open: AtomicU32,
-    over: Notify,
-    attempts: Mutex<BTreeMap<TaskId, String>>,
-}
-
-impl Progress {
-    /// Prints an attempt together with what came of it.
-    fn say(&self, lane: &str, task: &TaskId, fate: std::fmt::Arguments<'_>) {
-        let at = self.start.elapsed().as_secs_f64();
-        let attempt = self.attempts().remove(task).unwrap_or_default();
-        // Nobody reads any more: the demo goes on and ends as it would.
-        drop(writeln!(io::stdout(), "{at:6.2}s  {lane:<6}  {:<9} {attempt:<28} {fate}", task.as_str()));
+impl DemoArgs {
+    /// Where what happens is shown, and who puts it into words.
+    fn output(&self) -> io::Result<(Output, Arc<Teller>)> {
+        if !self.plain && screen::possible() {
+            return Ok((Output::Screen(Screen::open()?), Arc::new(Teller::new(None))));
+        }
+        let (sender, lines) = mpsc::unbounded_channel();
+        Ok((Output::Lines(lines), Arc::new(Teller::new(Some(sender)))))
     }
 
-    fn attempts(&self) -> MutexGuard<'_, BTreeMap<TaskId, String>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ended(&self) {
-        if self.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.over.notify_one();
+    /// Waits until it is over, without anybody's asking.
+    async fn over(&self, producing: &mut JoinHandle<()>, ledger: &Ledger, teller: &Teller) {
+        match (self.tasks, self.seconds) {
+            (Some(_), _) => {
+                drop(producing.await);
+                teller.until_ended(ledger.enqueued()).await;
+            }
+            (None, Some(seconds)) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
+            (None, None) => std::future::pending().await,
         }
     }
 }
 
-impl Observer for Progress {
-    fn observe(&self, event: &Event) {
-        match event {
-            Event::AttemptEnded { task, number, status, class, duration, .. } => {
-                let status = status.map_or_else(|| (*class).to_owned(), |s| s.to_string());
-                let attempt = format!("attempt {number}: {status} in {} ms", duration.as_millis());
-                self.attempts().insert(task.clone(), attempt);
-            }
-            Event::RetryScheduled { lane, task, delay, .. } => {
-                self.say(lane, task, format_args!("again in {:.1} s", delay.as_secs_f64()));
-            }
-            Event::Settled { lane, task: Some(task), result, .. } => {
-                match result {
-                    Settlement::Succeeded => self.say(lane, task, format_args!("done")),
-                    Settlement::DeadLettered => self.say(lane, task, format_args!("given up: kept as a dead letter")),
-                    Settlement::Expired | Settlement::Filtered => self.say(lane, task, format_args!("over")),
-                    Settlement::Retried | Settlement::Requeued | Settlement::Duplicate => return,
-                }
-                self.ended();
-            }
-            _ => {}
-        }
+fn told(took: Duration, sums: &Sums, refused: u64) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "\nafter {:.1} s:\n{sums}", took.as_secs_f64())?;
+    if refused > 0 {
+        writeln!(out, "refused:    {refused} tasks that the broker did not take")?;
     }
+    if !sums.add_up() {
+        writeln!(out, "THE SUMS DON'T ADD UP: this is a bug of Quebert's.")?;
+    }
+    Ok(())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let wrong = || "must be a number from 0 to 3600".to_owned();
-    text.parse().ok().filter(|n| (0.0..=3600.0).contains(n)).ok_or_else(wrong)
+    let wrong = || "must be a number above 0, up to 86400".to_owned();
+    text.parse().ok().filter(|n| *n > 0.0 && *n <= 86_400.0).ok_or_else(wrong)
 }

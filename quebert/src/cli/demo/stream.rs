@@ -1,14 +1,13 @@
 //! The demo's tasks: which kinds there are, and when the next one of each is due. It enqueues nothing.
 
-use quebert_wire::{Envelope, Message};
+use quebert_wire::Envelope;
 use std::time::Duration;
 
 /// A kind of task, as a shop might have it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Kind {
     name: &'static str,
-    /// The lane.
-    pub(super) lane: &'static str,
+    lane: &'static str,
     /// The name of the executor.
     pub(super) executor: &'static str,
     path: &'static str,
@@ -51,19 +50,14 @@ pub(super) struct Next {
 }
 
 impl Next {
-    /// As it is enqueued, for the executor at `origin`.
-    pub(super) fn message(&self, origin: &str) -> Message {
+    /// The task, for the executor at `origin`.
+    pub(super) fn envelope(&self, origin: &str) -> Envelope {
         let mut envelope = Envelope::new(format!("{origin}{}", self.kind.path));
         envelope.id = Some(format!("{}-{:04}", self.kind.name, self.number));
+        envelope.queue = Some(self.kind.lane.to_owned());
         envelope.delay_ms = self.kind.delay_ms;
         envelope.ttl_ms = self.kind.ttl_ms;
-        let body = serde_json::to_vec(&envelope).expect("an envelope is plain data");
-        Message {
-            id: envelope.id,
-            content_type: Some("application/json".to_owned()),
-            body: body.into(),
-            ..Message::default()
-        }
+        envelope
     }
 }
 
@@ -92,7 +86,7 @@ mod tests {
         let tasks: Vec<_> = stream().take_while(|next| next.at < Duration::from_secs(60)).collect();
         assert!(tasks.is_sorted_by_key(|next| next.at));
         assert!((900..1400).contains(&tasks.len()), "{} in a minute", tasks.len());
-        let ids: BTreeSet<_> = tasks.iter().filter_map(|next| next.message("http://x").id).collect();
+        let ids: BTreeSet<_> = tasks.iter().filter_map(|next| next.envelope("http://x").id).collect();
         assert_eq!(ids.len(), tasks.len());
     }
 

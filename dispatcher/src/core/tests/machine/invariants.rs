@@ -46,6 +46,8 @@ pub(super) const INVARIANTS: &[(&str, Invariant)] = named! {
     invariant_one_send_per_tag
     invariant_few_duplicates
     invariant_nothing_new_after_drain
+    invariant_nothing_new_from_a_paused_lane
+    invariant_steering
 };
 
 macro_rules! hold {
@@ -205,7 +207,8 @@ fn invariant_conservation(machine: &Machine) -> Result<(), String> {
     let waits = core.tickets.values().filter(|t| t.tag.is_some() && t.state.is_buffered()).count();
     hold!(buffered as usize == waits, "{buffered} told of as buffered, {waits} are");
     let at_broker = machine.world.unsettled.values().filter(|(source, _)| matches!(source, Source::Queue(_))).count();
-    let at_broker = at_broker - machine.on_their_way;
+    let relocated = machine.world.relocated.values().filter(|source| matches!(source, Source::Queue(_))).count();
+    let at_broker = at_broker + relocated - machine.on_their_way;
     hold!(at_broker as u64 == core.held(), "{at_broker} unsettled at the broker, {} held", core.held());
     Ok(())
 }
@@ -282,6 +285,7 @@ fn invariant_few_duplicates(machine: &Machine) -> Result<(), String> {
         let known = &machine.tasks[*n];
         let sent = known.sends.last().unwrap();
         hold!(sent.forked || !sent.after_success, "task {n} was sent again after its success: {known:?}");
+        hold!(sent.forked || !sent.after_cancel, "task {n} was sent after it was cancelled: {known:?}");
         hold!(known.spec.junk.is_none(), "task {n} is junk and was sent");
     }
     Ok(())
@@ -290,12 +294,41 @@ fn invariant_few_duplicates(machine: &Machine) -> Result<(), String> {
 fn invariant_nothing_new_after_drain(machine: &Machine) -> Result<(), String> {
     let (step, now) = (&machine.step, machine.world.now.mono);
     if step.draining || machine.drained_until.is_some() {
-        hold!(step.sent.is_empty() && step.asked == 0, "{} were sent and {} asked about", step.sent.len(), step.asked);
+        hold!(
+            step.sent.is_empty() && step.asked.is_empty(),
+            "{:?} were sent and {:?} asked about",
+            step.sent,
+            step.asked
+        );
         hold!(step.opened == 0, "{} sources were opened", step.opened);
         hold!(machine.drained_until.is_none_or(|end| now < end) || machine.world.stopped, "the grace is over");
         let waits = machine.world.core.tickets.values().any(|t| t.tag.is_some() && t.state.is_buffered());
         hold!(!waits, "a task waits for what will not come");
     }
+    Ok(())
+}
+
+/// From a paused lane nothing is sent, nothing is wanted, and nothing waits; and it is said when that begins and ends.
+fn invariant_nothing_new_from_a_paused_lane(machine: &Machine) -> Result<(), String> {
+    let step = &machine.step;
+    hold!(step.pauses == step.pauses_due, "{:?} was said, not {:?}", step.pauses, step.pauses_due);
+    for lane in &machine.paused {
+        let of_it = |n: &&usize| usize::from(machine.tasks[**n].spec.lane) % machine.config.lanes.len() == *lane;
+        let new: Vec<_> = step.sent.iter().chain(&step.asked).filter(of_it).collect();
+        hold!(new.is_empty(), "{new:?} were sent or asked about in paused lane {lane}");
+        let queue = Source::Queue(machine.config.lanes[*lane].queue.clone());
+        hold!(!machine.world.wanted.contains_key(&queue), "paused lane {lane} is open");
+        let mut tickets = machine.world.core.tickets.values();
+        let waits = tickets.any(|ticket| ticket.lane == *lane && ticket.state.is_buffered());
+        hold!(!waits, "a task waits in paused lane {lane}");
+    }
+    Ok(())
+}
+
+/// Each question about a task is answered once, by what is held of it: what waits can be steered, the rest is left alone.
+fn invariant_steering(machine: &Machine) -> Result<(), String> {
+    let (told, due) = (&machine.world.steered, &machine.step.answers_due);
+    hold!(machine.world.stopped || told == due, "{told:?} was answered, not {due:?}");
     Ok(())
 }
 

@@ -22,6 +22,9 @@ impl Machine {
     /// Ends the run.
     pub(super) fn settle_down(&mut self) -> Result<(), Broken> {
         self.end_drain()?;
+        for lane in self.paused.clone() {
+            self.pause(lane, false)?;
+        }
         let end = self.world.now.mono + LIMIT;
         while !self.all_is_quiet() {
             self.serve_all()?;
@@ -49,6 +52,7 @@ impl Machine {
         self.config.seed = self.config.seed.wrapping_add(1);
         self.world.restart(self.config.clone());
         self.drained_until = None;
+        self.paused.clear();
         self.occupied.clear();
         self.told.clear();
         self.told_of.clear();
@@ -86,6 +90,7 @@ impl Machine {
         let world = &self.world;
         world.queues.values().all(VecDeque::is_empty)
             && world.unsettled.is_empty()
+            && world.relocated.is_empty()
             && world.sending.is_empty()
             && world.preparing.is_empty()
             && world.reviewing.is_empty()

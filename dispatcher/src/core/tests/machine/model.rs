@@ -40,6 +40,8 @@ pub(super) struct Machine {
     /// The last that was told of each destination.
     pub(super) told_of: BTreeMap<Destination, u32>,
     pub(super) drained_until: Option<Duration>,
+    /// Lanes that somebody has paused.
+    pub(super) paused: BTreeSet<usize>,
     /// Deliveries that have left the broker and have not come yet.
     pub(super) on_their_way: usize,
     /// The latest that the wall clock has shown.
@@ -74,6 +76,10 @@ pub(super) struct Known {
     pub(super) floor: Option<Timestamp>,
     /// Whether that was without an attempt: then it need not outlast a lost delivery.
     pub(super) put_off: bool,
+    /// Somebody had it sent at once: its own moment counts no more.
+    pub(super) hurried: bool,
+    /// Somebody has dropped it.
+    pub(super) cancelled: bool,
     /// What the last verdict asked of the next delay.
     pub(super) asked: RetryAfter,
     pub(super) lost_at: Option<Duration>,
@@ -92,6 +98,7 @@ pub(super) struct Sent {
     pub(super) floor: Option<Timestamp>,
     pub(super) forked: bool,
     pub(super) after_success: bool,
+    pub(super) after_cancel: bool,
 }
 
 /// What one input made the core do.
@@ -99,7 +106,8 @@ pub(super) struct Sent {
 pub(super) struct Step {
     pub(super) draining: bool,
     pub(super) opened: usize,
-    pub(super) asked: usize,
+    /// Numbers of the tasks whose mediators were asked.
+    pub(super) asked: Vec<usize>,
     /// Numbers of the tasks that were sent.
     pub(super) sent: Vec<usize>,
     /// Places that were taken.
@@ -110,10 +118,16 @@ pub(super) struct Step {
     pub(super) retries: Vec<(usize, u32, RetryReason, Duration)>,
     /// Tasks that were said to have expired, and where; `None` for a task whose id has not shown up before.
     pub(super) expired: Vec<(Option<usize>, ExpiryStage)>,
+    /// Which lanes were said to be paused, or to go on.
+    pub(super) pauses: Vec<(Arc<str>, bool)>,
+    /// What should have been said of that.
+    pub(super) pauses_due: Vec<(Arc<str>, bool)>,
+    /// What the answer to somebody who steers a task should be.
+    pub(super) answers_due: Vec<Steered>,
 }
 
 impl Machine {
-    pub(super) fn new(config: CoreConfig, weather: Weather) -> Self {
+    pub(super) fn new(config: CoreConfig, transactional: bool, weather: Weather) -> Self {
         let mut machine = Self {
             passed_over: vec![0; config.lanes.len()],
             world: World::new(config.clone()),
@@ -125,11 +139,13 @@ impl Machine {
             told: BTreeMap::new(),
             told_of: BTreeMap::new(),
             drained_until: None,
+            paused: BTreeSet::new(),
             on_their_way: 0,
             wall_max: EPOCH,
             step: Step::default(),
         };
         machine.world.trace.clear();
+        machine.world.transactional = transactional;
         machine
     }
 
@@ -151,6 +167,8 @@ impl Machine {
                 return self.feed(Input::Tick);
             }
             Op::Reconfigure(knobs) => return self.reconfigure(*knobs),
+            Op::Pause { lane, paused } => return self.pause(usize::from(*lane) % self.config.lanes.len(), *paused),
+            Op::Steer { which, how } => return self.steer(*which, *how),
             Op::Drain { grace_ms } => {
                 let deadline = self.world.now.mono + Duration::from_millis(u64::from(*grace_ms));
                 return self.drain(deadline);
@@ -175,10 +193,49 @@ impl Machine {
         Ok(())
     }
 
+    /// Pauses a lane with a delivery on its way, or lets it go on.
+    pub(super) fn pause(&mut self, lane: usize, paused: bool) -> Result<(), Broken> {
+        let config = &self.config.lanes[lane];
+        let (name, source) = (config.name.clone(), Source::Queue(config.queue.clone()));
+        let changed = if paused { self.paused.insert(lane) } else { self.paused.remove(&lane) };
+        let on_its_way = paused && self.world.deliverable().contains(&source);
+        let late = on_its_way.then(|| self.world.next_delivery(&source));
+        self.on_their_way = usize::from(late.is_some());
+        let pauses_due = if changed { vec![(name.clone(), paused)] } else { Vec::new() };
+        self.feed_with(Input::Pause { lane: name, paused }, Step { pauses_due, ..Step::default() })?;
+        self.on_their_way = 0;
+        late.map_or(Ok(()), |delivery| self.deliver_one(&source, delivery))
+    }
+
+    fn steer(&mut self, which: u8, how: Steer) -> Result<(), Broken> {
+        let Some(at) = index(self.ids.len(), which) else { return Ok(()) };
+        let (id, n) = self.ids.iter().nth(at).map(|(id, n)| (TaskId::new(id).unwrap(), *n)).unwrap();
+        let held = self.world.core.find(&id);
+        let waits = held.iter().any(|held| matches!(held.state, HeldState::Waiting | HeldState::Delayed));
+        let expect = match (waits, held.is_empty()) {
+            (true, _) => Steered::Done,
+            (false, false) => Steered::UnderWay,
+            (false, true) => Steered::NotHeld,
+        };
+        let known = &mut self.tasks[n];
+        match how {
+            _ if !waits => {}
+            Steer::RunNow => (known.hurried, known.not_before, known.floor) = (true, None, None),
+            Steer::Cancel => (known.cancelled, known.ended) = (true, true),
+        }
+        let step = Step { answers_due: vec![expect], ..Step::default() };
+        self.feed_with(Input::Steer { task: id, how }, step)
+    }
+
     /// Feeds the core, takes in what it did, and checks everything.
     pub(super) fn feed(&mut self, input: Input) -> Result<(), Broken> {
+        self.feed_with(input, Step::default())
+    }
+
+    fn feed_with(&mut self, input: Input, step: Step) -> Result<(), Broken> {
         let before = self.world.events.len();
-        self.step = Step { draining: self.drained_until.is_some(), ..Step::default() };
+        self.world.steered.clear();
+        self.step = Step { draining: self.drained_until.is_some(), ..step };
         self.wall_max = self.wall_max.max(self.world.now.wall);
         self.world.feed(input);
         self.take_in_events(before);
@@ -240,6 +297,8 @@ impl Machine {
             ended: false,
             floor: None,
             put_off: false,
+            hurried: false,
+            cancelled: false,
             asked: RetryAfter::Policy,
             lost_at: None,
             confirmed: BTreeSet::new(),
@@ -276,7 +335,7 @@ impl Machine {
                 (Some((first, last)), Some(at)) => Some((first.min(at), last.max(at))),
                 (_, at) => at.map(|at| (at, at)),
             };
-            if let Delay::Relative(ms) = known.spec.delay {
+            if let (Delay::Relative(ms), false) = (known.spec.delay, known.hurried) {
                 let not_before = wall.saturating_add(Duration::from_millis(u64::from(ms)));
                 known.not_before = known.not_before.map(|at| at.min(not_before)).or(Some(not_before));
             }
@@ -396,6 +455,7 @@ impl Machine {
         };
         if matches!(fate, Fate::Confirmed | Fate::StoredButUnknown) {
             self.world.store(&target, message);
+            self.world.relocate(id);
         }
         self.feed(Input::Published { id, result })
     }
@@ -418,20 +478,25 @@ impl Machine {
         };
         for source in cut {
             let (opening, lost) = self.world.lose(&source, acks_lost);
-            for message in lost {
-                let known = &mut self.tasks[number_of(&message)];
-                known.lost_at = Some(self.world.now.mono);
-                known.floor = known.floor.filter(|_| !known.put_off);
-                // Without an id nobody can tell that it is the same task.
-                known.forked |= !known.spec.named && !message.headers.contains_key("quebert-id");
-            }
+            self.lose(&lost);
             self.feed(Input::Broker(BrokerEvent::Closed { opening }))?;
-            if let Some(window) = self.world.wanted.get(&source) {
+            // Unless the core itself has had it opened meanwhile.
+            if let Some(window) = self.world.wanted.get(&source).filter(|_| !self.world.open.contains_key(&source)) {
                 self.world.open_source(source, *window);
                 self.feed(Input::Tick)?;
             }
         }
         Ok(())
+    }
+
+    fn lose(&mut self, lost: &[Message]) {
+        for message in lost {
+            let known = &mut self.tasks[number_of(message)];
+            known.lost_at = Some(self.world.now.mono);
+            known.floor = known.floor.filter(|_| !known.put_off);
+            // Without an id nobody can tell that it is the same task.
+            known.forked |= !known.spec.named && !message.headers.contains_key("quebert-id");
+        }
     }
 
     fn reconfigure(&mut self, knobs: Knobs) -> Result<(), Broken> {
@@ -465,6 +530,7 @@ impl Machine {
                 Event::Expired { task, stage, .. } => {
                     self.step.expired.push((self.ids.get(task.as_str()).copied(), *stage));
                 }
+                Event::LanePaused { lane, paused } => self.step.pauses.push((lane.clone(), *paused)),
                 _ => {}
             }
         }
@@ -476,8 +542,9 @@ impl Machine {
             match traced {
                 Traced::Opened => self.step.opened += 1,
                 Traced::Asked { path, id } => {
-                    self.ids.insert(id, path[1..].parse().unwrap());
-                    self.step.asked += 1;
+                    let n = path[1..].parse().unwrap();
+                    self.ids.insert(id, n);
+                    self.step.asked.push(n);
                 }
                 Traced::Sent { ticket, path, id, number, timeout } => {
                     let n = path[1..].parse().unwrap();
@@ -485,9 +552,11 @@ impl Machine {
                     self.step.sent.push(n);
                     let at = self.world.now.wall;
                     let known = &mut self.tasks[n];
-                    let (floor, forked, after_success) = (known.floor, known.forked, known.successes > 0);
-                    known.sends.push(Sent { ticket, at, number, timeout, floor, forked, after_success });
+                    let (floor, forked) = (known.floor, known.forked);
+                    let (after_success, after_cancel) = (known.successes > 0, known.cancelled);
+                    known.sends.push(Sent { ticket, at, number, timeout, floor, forked, after_success, after_cancel });
                 }
+                Traced::GoneBack(messages) => self.lose(&messages),
                 Traced::Acked(message) => {
                     let known = &mut self.tasks[number_of(&message)];
                     let copy = int(&message, "quebert-copy").unwrap_or(0);

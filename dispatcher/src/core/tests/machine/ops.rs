@@ -9,13 +9,15 @@ use std::fmt;
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) config: CoreConfig,
+    /// Whether the broker moves a message in one step.
+    pub(super) transactional: bool,
     pub(super) ops: Vec<Op>,
 }
 
 /// One operation a line, however verbose the output is that somebody asks for.
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:?}", self.config)?;
+        writeln!(f, "{:?}, transactional: {}", self.config, self.transactional)?;
         self.ops.iter().try_for_each(|op| writeln!(f, "{op:?}"))
     }
 }
@@ -70,6 +72,15 @@ pub(super) enum Op {
         ms: i32,
     },
     Reconfigure(Knobs),
+    Pause {
+        lane: u8,
+        paused: bool,
+    },
+    /// One of the tasks whose ids are known.
+    Steer {
+        which: u8,
+        how: Steer,
+    },
     Drain {
         grace_ms: u32,
     },
@@ -169,12 +180,12 @@ pub(super) struct Knobs {
 pub(super) fn plan(weather: Weather) -> impl Strategy<Value = Plan> {
     // Most runs end without a drain, so that it does not hide what would come later.
     let drain = option::weighted(0.3, (0u32..20_000, vec(op(weather), 0..15)));
-    (any_config(), vec(op(weather), 1..80), drain).prop_map(|(config, mut ops, drain)| {
+    (any_config(), any::<bool>(), vec(op(weather), 1..80), drain).prop_map(|(config, transactional, mut ops, drain)| {
         if let Some((grace_ms, more)) = drain {
             ops.push(Op::Drain { grace_ms });
             ops.extend(more);
         }
-        Plan { config, ops }
+        Plan { config, transactional, ops }
     })
 }
 
@@ -221,6 +232,7 @@ fn op(weather: Weather) -> impl Strategy<Value = Op> {
     let cuts = u32::from(weather != Weather::Calm) * 3;
     let jumps = u32::from(weather == Weather::Jumps) * 6;
     let any_which = any::<u8>;
+    let steer = prop_oneof![2 => Just(Steer::RunNow), 1 => Just(Steer::Cancel)];
     // A weight of zero would be refused; such an op is made to do nothing instead.
     prop_oneof![
         12 => (prop_oneof![2 => Just(1u8), 1 => 2u8..7], spec()).prop_map(|(count, spec)| Op::Produce { count, spec }),
@@ -231,6 +243,8 @@ fn op(weather: Weather) -> impl Strategy<Value = Op> {
         14 => (any_which(), fate).prop_map(|(which, result)| Op::Published { which, result }),
         8 => advance.prop_map(|ms| Op::Advance { ms }),
         1 => knobs().prop_map(Op::Reconfigure),
+        4 => (any_which(), any::<bool>()).prop_map(|(lane, paused)| Op::Pause { lane, paused }),
+        4 => (any_which(), steer).prop_map(|(which, how)| Op::Steer { which, how }),
         cuts.max(1) => (option::weighted(0.4, any_which()), 0u8..8).prop_map(move |(source, acks_lost)| {
             if cuts == 0 { Op::Advance { ms: 0 } } else { Op::Cut { source, acks_lost } }
         }),

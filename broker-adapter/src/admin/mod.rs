@@ -2,6 +2,9 @@
 //! letters, replay and delete. Where a broker can't tell or do something, it says so ([`Abilities`], `None`,
 //! [`AdminError::Unsupported`]) instead of guessing. Settling deliveries is not done here; that is the dispatcher's port.
 
+#[cfg(feature = "testing")]
+pub mod contract;
+
 use quebert_dispatcher::ports::{
     BoxFuture,
     broker::{PublishError, Target},

@@ -1,0 +1,10 @@
+//! The HTTP API, asked as a client asks it. What brokers do is tested with them; here they do as they are told.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+
+mod access;
+mod batch;
+mod enqueue;
+mod shape;
+mod site;
+mod tasks;

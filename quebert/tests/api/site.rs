@@ -1,0 +1,268 @@
+//! A place to ask the API: the server on a port of its own, a dispatcher that runs, and a broker's operators' side that
+//! does as each test says. It dispatches only what a test hands to its broker.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use quebert::{
+    Config, MemoryBroker,
+    adapters::{
+        admin::{Abilities, Admin, AdminError, Enqueue, Enqueued, Found, Place, PlaceStatus, Position, Sweeper, Swept},
+        http::{AddressGuard, HttpConfig, HttpTransport, TcpConnector, TlsClient, TlsSettings},
+    },
+    api::{Server, board::Board, feed::Feed, state::ApiState},
+    dispatcher::{
+        event::Event,
+        ports::{BoxFuture, broker::PublishError, observer::Observer as _},
+        shell::{Dispatcher, Handle},
+    },
+    health::Health,
+    wire::TaskId,
+};
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
+
+/// Tokens that tests use. They must have 16 bytes.
+pub const ENQUEUE: &str = "enqueue-enqueue-enqueue";
+pub const READ: &str = "read-read-read-read-read";
+pub const OPERATE: &str = "operate-operate-operate";
+
+/// The config that gives them their roles.
+pub fn tokens() -> String {
+    let token = |role: &str, token: &str| format!("[api.tokens.{role}]\nroles = [\"{role}\"]\ntoken = \"{token}\"\n");
+    token("enqueue", ENQUEUE) + &token("read", READ) + &token("operate", OPERATE)
+}
+
+pub struct Site {
+    pub address: SocketAddr,
+    pub broker: Arc<Fake>,
+    pub health: Arc<Health>,
+    pub handle: Handle,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The problem's code; panics if it is no problem in order.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16(), "{problem}");
+        let code = problem["code"].as_str().unwrap().to_owned();
+        assert_eq!(problem["type"], format!("https://quebert.dev/problems/{code}"));
+        assert!(!problem["title"].as_str().unwrap().is_empty());
+        code
+    }
+}
+
+impl Site {
+    /// One with this config over the defaults, connected and ready.
+    pub async fn new(toml: &str) -> Self {
+        let config = Config::from_toml(toml).unwrap_or_else(|e| panic!("{e}"));
+        let lanes: Vec<_> = config.core.lanes.iter().map(|l| (l.name.clone(), l.queue.clone())).collect();
+        let memory = MemoryBroker::new();
+        lanes.iter().for_each(|(_, queue)| memory.declare(queue));
+        let guard = AddressGuard::off();
+        let transport = HttpTransport::new(
+            TcpConnector::new(guard, TlsClient::new(&TlsSettings::default()).unwrap()),
+            HttpConfig::default(),
+        );
+        let dispatcher = Dispatcher::builder(config.core.clone(), Arc::new(memory), Arc::new(transport)).build();
+        let handle = dispatcher.handle();
+        tokio::spawn(dispatcher.run());
+
+        let health = Arc::new(Health::new(lanes.iter().map(|(name, _)| name.clone())));
+        health.observe(&Event::BrokerConnected);
+        lanes.iter().for_each(|(lane, _)| health.observe(&Event::LaneOpen { lane: lane.clone(), open: true }));
+        let broker = Arc::new(Fake::default());
+        let state = ApiState {
+            config: Arc::new(config),
+            admin: broker.clone(),
+            handle: handle.clone(),
+            health: health.clone(),
+            board: Arc::new(Board::default()),
+            feed: Arc::new(Feed::default()),
+            started: Instant::now(),
+        };
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(server.serve(state, async move { drop(stopped.await) }));
+        Self { address, broker, health, handle, stop, server }
+    }
+
+    /// Asks on a connection of its own. `Host` is the address unless a header says otherwise.
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<String>) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request = request.header(header::HOST, self.address.to_string());
+        }
+        let request = request.body(Full::new(Bytes::from(body.into()))).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], "").await
+    }
+
+    /// Posts JSON.
+    pub async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+        self.ask(Method::POST, path, &[("content-type", "application/json")], body).await
+    }
+
+    /// Ends the server in order.
+    pub async fn stop(self) {
+        drop(self.stop);
+        self.server.await.unwrap();
+    }
+}
+
+/// A broker that keeps what it is given in a list and answers as it is told.
+pub struct Fake {
+    /// What was stored.
+    pub stored: Mutex<Vec<Enqueue>>,
+    /// Whether it can look into its queues.
+    pub lookup: Mutex<bool>,
+    /// What it says to each enqueue instead of storing.
+    pub failing: Mutex<Option<PublishError>>,
+    /// What it finds, whatever is looked for.
+    pub found: Mutex<Vec<Found>>,
+    /// Whether what it finds is free to be run or cancelled.
+    pub steerable: Mutex<bool>,
+    /// What it was asked to steer.
+    pub steered: Mutex<Vec<String>>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            stored: Mutex::default(),
+            lookup: Mutex::default(),
+            failing: Mutex::default(),
+            found: Mutex::default(),
+            steerable: Mutex::new(true),
+            steered: Mutex::default(),
+        }
+    }
+}
+
+impl Fake {
+    fn free(&self) -> bool {
+        *self.steerable.lock().unwrap() && !self.found.lock().unwrap().is_empty()
+    }
+
+    fn store(&self, task: Enqueue) -> Result<Enqueued, PublishError> {
+        if let Some(error) = self.failing.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let mut stored = self.stored.lock().unwrap();
+        let same_key = |t: &&Enqueue| t.once.as_ref().map(|o| &o.key) == task.once.as_ref().map(|o| &o.key);
+        match stored.iter().find(|t| task.once.is_some() && same_key(t)) {
+            Some(first) if first.once.as_ref().unwrap().fingerprint == task.once.as_ref().unwrap().fingerprint => {
+                Ok(Enqueued::Repeated { id: first.message.id.clone().unwrap() })
+            }
+            Some(_) => Ok(Enqueued::Conflict),
+            None => {
+                stored.push(task);
+                Ok(Enqueued::Stored)
+            }
+        }
+    }
+
+    fn steer<'a, T: Send + 'a>(&self, what: &str, id: &TaskId, answer: T) -> BoxFuture<'a, Result<T, AdminError>> {
+        self.steered.lock().unwrap().push(format!("{what} {id}"));
+        let known = *self.lookup.lock().unwrap();
+        Box::pin(async move { if known { Ok(answer) } else { Err(AdminError::Unsupported("it can't look")) } })
+    }
+}
+
+impl Admin for Fake {
+    fn abilities(&self) -> Abilities {
+        let lookup = *self.lookup.lock().unwrap();
+        Abilities { engine: "fake", lookup, durable_once: true, durable_pause: true, ages: true }
+    }
+
+    fn enqueue(&self, tasks: Vec<Enqueue>) -> BoxFuture<'_, Vec<Result<Enqueued, PublishError>>> {
+        Box::pin(async move { tasks.into_iter().map(|task| self.store(task)).collect() })
+    }
+
+    fn status(&self, place: Place) -> BoxFuture<'_, Result<PlaceStatus, AdminError>> {
+        let of = |queue: &str| self.stored.lock().unwrap().iter().filter(|t| &*t.queue == queue).count();
+        let ready = match &place {
+            Place::Queue(queue) => of(queue),
+            Place::Dead(_) | Place::CommonDead => 0,
+        };
+        Box::pin(async move { Ok(PlaceStatus { ready: ready as u64, ..PlaceStatus::default() }) })
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        _place: Place,
+        _after: Option<Position>,
+        _limit: u64,
+        _sweeper: &'a mut dyn Sweeper,
+    ) -> BoxFuture<'a, Result<Swept, AdminError>> {
+        Box::pin(async { Ok(Swept { complete: true, ..Swept::default() }) })
+    }
+
+    fn purge(&self, _place: Place) -> BoxFuture<'_, Result<u64, AdminError>> {
+        let purged = self.stored.lock().unwrap().drain(..).count();
+        Box::pin(async move { Ok(purged as u64) })
+    }
+
+    fn find(&self, id: TaskId) -> BoxFuture<'_, Result<Vec<Found>, AdminError>> {
+        let found = self.found.lock().unwrap().clone();
+        self.steer("find", &id, found)
+    }
+
+    fn run_now(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
+        let any = self.free();
+        self.steer("run", &id, any)
+    }
+
+    fn cancel(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
+        let any = self.free();
+        self.steer("cancel", &id, any)
+    }
+
+    fn remember_pause(&self, _queue: Arc<str>, _paused: bool) -> BoxFuture<'_, Result<(), AdminError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn paused(&self) -> BoxFuture<'_, Result<Vec<Arc<str>>, AdminError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}

@@ -1,0 +1,182 @@
+// What all tests of the console share: a browser, pages that notice whatever goes wrong in them, and checks of what every
+// view owes its readers. The checks know nothing of single views.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { after } from "node:test";
+
+const require = createRequire(new URL("../../../target/peers/", import.meta.url));
+const { chromium } = require("playwright-core");
+
+/** Far beyond what anything here takes: a limit for tests that fail. */
+export const LONG = 30_000;
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+});
+after(() => browser.close());
+
+/** A page of its own, with what went wrong in it in `page.faults`. */
+export async function openPage(url, { width = 1280, height = 900, scheme = "light", ...more } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, ...more });
+  context.setDefaultTimeout(LONG);
+  const page = await context.newPage();
+  page.faults = [];
+  page.on("pageerror", (error) => page.faults.push(`error: ${error.stack}`));
+  page.on("dialog", (dialog) => (page.faults.push(`a dialog of the browser: ${dialog.message()}`), dialog.dismiss()));
+  page.on("console", (message) => {
+    const expected = /Failed to load resource|net::ERR_/.test(message.text());
+    if (["error", "warning"].includes(message.type()) && !expected) page.faults.push(`console: ${message.text()}`);
+  });
+  await page.exposeFunction("reportViolation", (what) => page.faults.push(`policy: ${what}`));
+  await page.addInitScript(() => {
+    const tell = ({ violatedDirective, blockedURI, sample }) => window.reportViolation(`${violatedDirective} ${blockedURI} ${sample}`);
+    document.addEventListener("securitypolicyviolation", tell);
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Ends a page, and fails if anything went wrong in it. */
+export async function close(page) {
+  const ran = await page.evaluate(() => window.__ran);
+  await page.context().close();
+  assert.equal(ran, undefined, "something of a task's content ran");
+  assert.deepEqual(page.faults, []);
+}
+
+/** Waits until `check()` returns something true, and returns that. */
+export async function eventually(what, check) {
+  const end = Date.now() + LONG;
+  for (;;) {
+    const found = await check();
+    if (found) return found;
+    assert.ok(Date.now() < end, `in vain: ${what}`);
+    await new Promise((done) => setTimeout(done, 25));
+  }
+}
+
+/** Fails if the page can be scrolled sideways, and names what sticks out. */
+export async function fitsSideways(page, where) {
+  const wide = await page.evaluate(() => {
+    const limit = document.documentElement.clientWidth;
+    const out = [...document.body.querySelectorAll("*")].filter((element) => {
+      const { right, width, height } = element.getBoundingClientRect();
+      return width > 1 && height > 1 && right > limit + 0.5 && !element.closest("pre, .skip, h1.hidden");
+    });
+    const scrolls = document.documentElement.scrollWidth > limit;
+    return [scrolls ? "the page scrolls sideways" : "", ...out.map((element) => `${element.tagName}.${element.className} ${element.textContent.slice(0, 40)}`)].filter(Boolean);
+  });
+  assert.deepEqual(wide, [], where);
+}
+
+/** What can be checked of accessibility without an eye: names, roles, headings, references, contrast, sizes. */
+export async function accessible(page, where) {
+  const faults = [...(await names(page)), ...(await page.evaluate(structure)), ...(await page.evaluate(contrast))];
+  assert.deepEqual(faults, [], where);
+}
+
+/** Everything that takes the focus has a name, as the browser's own tree for screen readers has it. */
+async function names(page) {
+  const session = await page.context().newCDPSession(page);
+  const { nodes } = await session.send("Accessibility.getFullAXTree");
+  await session.detach();
+  const focusable = ({ ignored, properties = [] }) => !ignored && properties.some(({ name, value }) => name === "focusable" && value.value);
+  const nameless = nodes.filter((node) => focusable(node) && !["RootWebArea", "main"].includes(node.role?.value) && !node.name?.value?.trim());
+  return nameless.map((node) => `a ${node.role?.value} without a name (node ${node.backendDOMNodeId})`);
+}
+
+function structure() {
+  const faults = [];
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const seen = (element) => element.checkVisibility() && element.getBoundingClientRect().width > 1;
+  if (!document.documentElement.lang) faults.push("no language");
+  if (!document.title) faults.push("no title");
+  for (const landmark of ["main", "header", "nav"]) if (all(landmark).length !== 1) faults.push(`${all(landmark).length} of ${landmark}`);
+  if (all("h1").length !== 1) faults.push(`${all("h1").length} of h1`);
+  let level = 0;
+  for (const heading of all("main h1, main h2, main h3, main h4").filter((one) => one.checkVisibility())) {
+    const now = Number(heading.tagName[1]);
+    if (now > level + 1) faults.push(`${heading.tagName} after H${level}: ${heading.textContent}`);
+    level = now;
+  }
+  const ids = all("[id]").map(({ id }) => id);
+  for (const id of ids.filter((one, i) => ids.indexOf(one) !== i)) faults.push(`two of #${id}`);
+  for (const name of ["for", "aria-labelledby", "aria-describedby", "aria-controls"]) {
+    for (const element of all(`[${name}]`)) {
+      for (const id of element.getAttribute(name).split(/\s+/)) if (!document.getElementById(id)) faults.push(`${name}=${id} leads nowhere`);
+    }
+  }
+  for (const element of all("button, input, select, textarea").filter(seen)) {
+    const { width, height } = element.getBoundingClientRect();
+    const target = element.closest("label")?.getBoundingClientRect() ?? { width, height };
+    const small = Math.max(width, target.width) < 24 || Math.max(height, target.height) < 24;
+    // A small target is fine with enough room around it; a checkbox alone in its cell has that.
+    if (small && element.type !== "checkbox") faults.push(`too small: ${element.outerHTML.slice(0, 80)} ${width}x${height}`);
+  }
+  for (const element of all("[style]").filter((one) => !one.matches(".bar i"))) faults.push(`styled by attribute: ${element.outerHTML.slice(0, 80)}`);
+  for (const element of all("a")) if (!element.getAttribute("href")?.startsWith("#")) faults.push(`leads out of the page: ${element.href}`);
+  return faults;
+}
+
+/** WCAG 2.2, 1.4.3: contrast of each piece of text against the ground it stands on. */
+function contrast() {
+  const parse = (color) => (/^rgba?\(([^)]*)\)$/.exec(color)?.[1].split(/[ ,/]+/).map(Number)) ?? [NaN, NaN, NaN];
+  const linear = (c) => (c <= 0.04045 * 255 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = parse(getComputedStyle(at).backgroundColor);
+      if (color[3] === undefined || color[3] === 1) return color;
+      if (color[3] !== 0) throw new Error(`a ground that shines through: ${at.outerHTML.slice(0, 80)}`);
+    }
+    return [255, 255, 255];
+  };
+  const faults = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement;
+    if (!node.data.trim() || !element.checkVisibility() || element.closest("option, noscript, script, .skip")) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [luminance(parse(style.color)), luminance(ground(element))].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (!(ratio >= (large ? 3 : 4.5))) faults.add(`contrast ${ratio.toFixed(2)} of “${node.data.slice(0, 30)}” in ${element.tagName}.${element.className}`);
+  }
+  return [...faults];
+}
+
+/** Goes around the page with Tab. Returns what had the focus, in order; fails where that can't be seen. */
+export async function tabAround(page) {
+  await page.evaluate(() => {
+    // From the very top, wherever the focus was.
+    document.body.tabIndex = -1;
+    document.body.focus();
+    document.body.removeAttribute("tabindex");
+    window.__tabbed = new Map();
+  });
+  const order = [];
+  for (let i = 0; i < 400; i += 1) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(() => {
+      const element = document.activeElement;
+      if (!element || element === document.body) return null;
+      const before = window.__tabbed.has(element);
+      window.__tabbed.set(element, true);
+      const style = getComputedStyle(element);
+      const { width, height } = element.getBoundingClientRect();
+      return { before, seen: width > 1 && height > 1 && style.outlineStyle !== "none", name: `${element.tagName} ${element.ariaLabel ?? element.textContent.slice(0, 30)}` };
+    });
+    if (!at || at.before) break;
+    assert.ok(at.seen, `the focus can't be seen on ${at.name}`);
+    order.push(at.name);
+  }
+  const missed = await page.evaluate(() => {
+    const all = [...document.querySelectorAll("a[href], button, input, select, textarea, [tabindex='0']")];
+    return all.filter((one) => one.checkVisibility() && !window.__tabbed.has(one)).map((one) => one.outerHTML.slice(0, 100));
+  });
+  assert.deepEqual(missed, [], "not reached with Tab");
+  return order;
+}
