@@ -247,7 +247,11 @@ impl Store {
         }
         let Some(disk) = &mut self.disk else { return Fate::Nowhere(self.words()) };
         let number = disk.number() + 1;
-        let result = disk.commit(&writes);
+        let mut result = disk.commit(&writes);
+        // On a disk that is full the reserve is what tasks are settled with.
+        if result.is_ok() && self.trouble.is_none() {
+            result = disk.keep_reserve();
+        }
         match result {
             Ok(()) => {
                 self.written();
