@@ -247,7 +247,8 @@ impl Store {
 
     /// Takes a message in for a target; a delay queue is made when first needed.
     pub(super) fn place(&mut self, target: &Target, record: record::Record, moved: bool) -> Result<Spot, PublishError> {
-        if self.trouble.is_some() {
+        // Where one takes the place of another, a full disk may do.
+        if self.stands_still() || (self.trouble.is_some() && !moved) {
             return Err(PublishError::Refused(self.words()));
         }
         if let Target::Delay(step) = target {

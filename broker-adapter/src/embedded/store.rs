@@ -129,6 +129,9 @@ impl Store {
     /// Serves until the last client has gone.
     pub(super) fn run(mut self) {
         let ending = Ending(self.inbox.clone());
+        if let Err(error) = self.medium.reserve() {
+            tracing::warn!(file = %self.medium.path().display(), %error, "there is no room to keep in reserve");
+        }
         self.tidy(true);
         while !self.over {
             let end = self.next_wakeup();
@@ -155,7 +158,7 @@ impl Store {
             let Some(request) = self.todo.pop_front() else { break };
             self.take_in(request);
         }
-        if self.trouble.is_none() {
+        if !self.stands_still() {
             self.hand_out(BATCH_DELIVERIES);
         }
         self.gather();
@@ -216,7 +219,7 @@ impl Store {
 
     /// Writes what there is to write, if anything, and tells everybody.
     pub(super) fn commit(&mut self) {
-        if self.trouble.is_some() {
+        if self.stands_still() {
             let words = self.words();
             return self.tell(&Fate::Nowhere(words));
         }
@@ -316,13 +319,14 @@ impl Store {
         if !self.todo.is_empty() {
             return Some(Instant::now());
         }
-        if let Some(trouble) = &self.trouble {
-            return Some(trouble.retry_at);
+        let retry_at = self.trouble.as_ref().map(|trouble| trouble.retry_at);
+        if self.stands_still() {
+            return retry_at;
         }
         if self.core.waits_for_room() && self.somebody_listens() {
             return Some(Instant::now() + LOOK_AGAIN);
         }
-        self.tidy_at
+        retry_at.or(self.tidy_at)
     }
 
     /// Closes the file. Returns whom to tell.

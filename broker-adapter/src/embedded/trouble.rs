@@ -1,5 +1,5 @@
 //! When the disk fails: what happened is found out from the file, publishes are refused, and it is tried again with
-//! growing pauses. Nothing that was confirmed is given up, and nothing is confirmed on trust.
+//! growing pauses. If there is just no room for more, what is stored is delivered and settled meanwhile. Nothing that was confirmed is given up, and nothing is confirmed on trust.
 
 use super::store::{Fate, Store};
 use quebert_dispatcher::ports::broker::BrokerEvent;
@@ -16,6 +16,8 @@ pub(super) struct Trouble {
     pub(super) retry_at: Instant,
     pause: Duration,
     words: String,
+    /// There is no room for more, but what is stored can be delivered, settled and moved.
+    full: bool,
 }
 
 impl Store {
@@ -47,11 +49,19 @@ impl Store {
             trouble.words = words;
             trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
             trouble.retry_at = Instant::now() + trouble.pause;
+            trouble.full = false;
             return;
         }
         tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write; publishes are refused");
-        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words });
+        // Whatever the trouble is: should it be a full disk, settling goes on in the room that this makes.
+        self.medium.release_reserve();
+        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words, full: false });
         self.tell_all(|| BrokerEvent::Blocked(true));
+    }
+
+    /// Whether nothing at all can be written.
+    pub(super) fn stands_still(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| !trouble.full)
     }
 
     /// What to answer to those who want something written.
@@ -72,17 +82,25 @@ impl Store {
         if self.trouble.is_none() {
             return;
         }
-        if let Err(words) = self.mend() {
-            return self.begin_trouble(words);
+        let started = Instant::now();
+        if let Err(Unmended { words, full }) = self.mend() {
+            self.begin_trouble(words);
+            if let Some(trouble) = &mut self.trouble {
+                trouble.full = full;
+                // Opening a large file takes its time; what goes on meanwhile shall not wait for it too often.
+                trouble.retry_at = trouble.retry_at.max(Instant::now() + started.elapsed() * 10);
+            }
+            return;
         }
         tracing::info!(file = %self.medium.path().display(), "the store can write again");
         self.trouble = None;
         self.tell_all(|| BrokerEvent::Blocked(false));
     }
 
-    fn mend(&mut self) -> Result<(), String> {
+    fn mend(&mut self) -> Result<(), Unmended> {
+        let broken = |words| Unmended { words, full: false };
         if self.disk.is_none() {
-            self.disk = Some(self.medium.open().map_err(|error| error.to_string())?);
+            self.disk = Some(self.medium.open().map_err(|error| broken(error.to_string()))?);
         }
         let number = self.disk.as_ref().map_or(0, super::disk::Disk::number);
         if let Some(doubtful) = self.doubt.take() {
@@ -99,19 +117,30 @@ impl Store {
         }
         match self.write() {
             Fate::Stored => {}
-            Fate::Nowhere(words) => return Err(words),
+            Fate::Nowhere(words) => return Err(broken(words)),
             Fate::Unknown { words, landed } => {
                 if let Some(landed) = landed {
                     self.settle_batch(landed);
                 }
-                return Err(words);
+                return Err(broken(words));
             }
         }
-        let disk = self.disk.as_mut().ok_or("it is not open")?;
+        // What settles tasks could be written, or there was nothing of it.
+        self.medium.reserve().map_err(|error| Unmended { words: error.to_string(), full: true })?;
+        let disk = self.disk.as_mut().ok_or_else(|| broken("it is not open".to_owned()))?;
         if let Err(fault) = disk.probe() {
+            self.medium.release_reserve();
             self.disk = None;
-            return Err(fault.to_string());
+            self.disk = self.medium.open().ok();
+            return Err(Unmended { words: fault.to_string(), full: self.disk.is_some() });
         }
         Ok(())
     }
+}
+
+/// Why trouble isn't over.
+struct Unmended {
+    words: String,
+    /// As in [`Trouble`].
+    full: bool,
 }

@@ -104,7 +104,7 @@ impl<'a> Life<'a> {
             }
             if self.disk.is_tight() {
                 let room = self.rng.random_range(0..64 << 10);
-                self.disk.has_room_for(if self.rng.random() { u64::MAX } else { self.disk.bytes() + room });
+                self.disk.has_room_for(self.rng.random::<bool>().then_some(room));
             }
             match self.rng.random_range(0..40) {
                 0 => self.sweep().await,
