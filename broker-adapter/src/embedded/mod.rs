@@ -10,6 +10,7 @@ mod file;
 mod inbox;
 mod record;
 mod recovery;
+mod shield;
 mod store;
 mod text;
 mod trouble;

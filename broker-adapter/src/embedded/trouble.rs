@@ -1,7 +1,10 @@
 //! When the disk fails: what happened is found out from the file, publishes are refused, and it is tried again with
-//! growing pauses. If there is just no room for more, what is stored is delivered and settled meanwhile. Nothing that was confirmed is given up, and nothing is confirmed on trust.
+//! growing pauses. Nothing that was confirmed is given up, and nothing is confirmed on trust.
 
-use super::store::{Fate, Store};
+use super::{
+    disk::Disk,
+    store::{Fate, Store},
+};
 use quebert_dispatcher::ports::broker::BrokerEvent;
 use std::time::{Duration, Instant};
 
@@ -16,8 +19,9 @@ pub(super) struct Trouble {
     pub(super) retry_at: Instant,
     pause: Duration,
     words: String,
-    /// There is no room for more, but what is stored can be delivered, settled and moved.
-    full: bool,
+    /// Nothing can be written until the next try. Otherwise tasks are settled and delivered, and only what is new is
+    /// refused, until there is room for it again.
+    stuck: bool,
 }
 
 impl Store {
@@ -25,7 +29,7 @@ impl Store {
     /// transaction is there. If it is, a failed sync may still have left parts of it in memory only.
     pub(super) fn find_out(&mut self, number: u64, words: String) -> Fate {
         self.disk = None;
-        match self.medium.open() {
+        match self.medium.open_again() {
             Ok(disk) => {
                 let landed = disk.number() >= number;
                 self.disk = Some(disk);
@@ -47,21 +51,16 @@ impl Store {
     pub(super) fn begin_trouble(&mut self, words: String) {
         if let Some(trouble) = &mut self.trouble {
             trouble.words = words;
+            trouble.stuck = true;
             trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
             trouble.retry_at = Instant::now() + trouble.pause;
-            trouble.full = false;
             return;
         }
         tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write; publishes are refused");
         // Whatever the trouble is: should it be a full disk, settling goes on in the room that this makes.
         self.medium.release_reserve();
-        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words, full: false });
+        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words, stuck: true });
         self.tell_all(|| BrokerEvent::Blocked(true));
-    }
-
-    /// Whether nothing at all can be written.
-    pub(super) fn stands_still(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| !trouble.full)
     }
 
     /// What to answer to those who want something written.
@@ -77,18 +76,31 @@ impl Store {
         }
     }
 
+    /// Whether nothing can be written for now.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.stuck)
+    }
+
     /// Tries again, if there is trouble: opens the file, writes what settles tasks, then looks whether there is room.
     pub(super) fn try_now(&mut self) {
         if self.trouble.is_none() {
             return;
         }
-        let started = Instant::now();
-        if let Err(Unmended { words, full }) = self.mend() {
+        if let Err(words) = self.mend() {
+            return self.begin_trouble(words);
+        }
+        if let Err(words) = self.probe() {
+            self.medium.release_reserve();
             self.begin_trouble(words);
+            if self.disk.is_none() {
+                // The database has to be opened once more.
+                match self.medium.open_again() {
+                    Ok(disk) => self.disk = Some(disk),
+                    Err(error) => return self.begin_trouble(error.to_string()),
+                }
+            }
             if let Some(trouble) = &mut self.trouble {
-                trouble.full = full;
-                // Opening a large file takes its time; what goes on meanwhile shall not wait for it too often.
-                trouble.retry_at = trouble.retry_at.max(Instant::now() + started.elapsed() * 10);
+                trouble.stuck = false;
             }
             return;
         }
@@ -97,12 +109,12 @@ impl Store {
         self.tell_all(|| BrokerEvent::Blocked(false));
     }
 
-    fn mend(&mut self) -> Result<(), Unmended> {
-        let broken = |words| Unmended { words, full: false };
+    /// Gets the file open, settles what is in doubt, and writes what is pending.
+    fn mend(&mut self) -> Result<(), String> {
         if self.disk.is_none() {
-            self.disk = Some(self.medium.open().map_err(|error| broken(error.to_string()))?);
+            self.disk = Some(self.medium.open_again().map_err(|error| error.to_string())?);
         }
-        let number = self.disk.as_ref().map_or(0, super::disk::Disk::number);
+        let number = self.disk.as_ref().map_or(0, Disk::number);
         if let Some(doubtful) = self.doubt.take() {
             let landed = number >= doubtful;
             if landed {
@@ -116,31 +128,24 @@ impl Store {
             self.settle_batch(landed);
         }
         match self.write() {
-            Fate::Stored => {}
-            Fate::Nowhere(words) => return Err(broken(words)),
+            Fate::Stored => Ok(()),
+            Fate::Nowhere(words) => Err(words),
             Fate::Unknown { words, landed } => {
                 if let Some(landed) = landed {
                     self.settle_batch(landed);
                 }
-                return Err(broken(words));
+                Err(words)
             }
         }
-        // What settles tasks could be written, or there was nothing of it.
-        self.medium.reserve().map_err(|error| Unmended { words: error.to_string(), full: true })?;
-        let disk = self.disk.as_mut().ok_or_else(|| broken("it is not open".to_owned()))?;
-        if let Err(fault) = disk.probe() {
-            self.medium.release_reserve();
-            self.disk = None;
-            self.disk = self.medium.open().ok();
-            return Err(Unmended { words: fault.to_string(), full: self.disk.is_some() });
-        }
-        Ok(())
     }
-}
 
-/// Why trouble isn't over.
-struct Unmended {
-    words: String,
-    /// As in [`Trouble`].
-    full: bool,
+    /// Whether there is room for what is new, beside the reserve.
+    fn probe(&mut self) -> Result<(), String> {
+        self.medium.reserve().map_err(|error| error.to_string())?;
+        let disk = self.disk.as_mut().ok_or("it is not open")?;
+        disk.probe().map_err(|fault| {
+            self.disk = None;
+            fault.to_string()
+        })
+    }
 }
