@@ -5,6 +5,7 @@ mod batch;
 pub mod board;
 mod body;
 mod console;
+mod dead;
 mod destinations;
 mod document;
 mod enqueue;
@@ -12,11 +13,14 @@ mod events;
 pub mod feed;
 mod front;
 mod meta;
+mod operations;
 pub mod problem;
 mod queues;
 mod server;
 pub mod state;
 mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use server::Server;
@@ -44,4 +48,5 @@ fn parts(state: &ApiState) -> OpenApiRouter<ApiState> {
         .merge(queues::routes())
         .merge(destinations::routes())
         .merge(events::routes())
+        .merge(dead::routes(state))
 }

@@ -31,7 +31,8 @@ Exit codes:
   0    done
   1    done in part: some items failed, or something is not as it should be
   2    wrong usage or config, or refused as wrong; nothing was done
-  3    the API or the broker could not be reached, or takes nothing for now
+  3    the API or the broker could not be reached, or takes nothing for now; the embedded broker's
+       folder is in use or damaged
   4    anything else that went wrong: files, the network, the terminal
   130  stopped at once by a second SIGINT (143: SIGTERM)
   141  nobody reads the output any more";
@@ -125,6 +126,9 @@ enum Failure {
     /// Whoever read the output has gone, as `head` does. Told to nobody.
     #[error("nobody reads the output")]
     Unread,
+    /// The embedded broker's file can't be used: why, and what to do about it.
+    #[error("{0}")]
+    Store(String),
     #[error("{what}")]
     Other {
         what: &'static str,
@@ -141,7 +145,7 @@ impl Failure {
         match self {
             Self::Partly => 1,
             Self::Usage(_) | Self::Config(_) | Self::Compose(_) => 2,
-            Self::Unreachable(_) | Self::ApiAway(_) => 3,
+            Self::Unreachable(_) | Self::ApiAway(_) | Self::Store(_) => 3,
             Self::Refused { status, .. } => match status {
                 429 | 503 => 3,
                 400..=499 | 501 => 2,

@@ -5,13 +5,14 @@ use super::{Failure, SourceArgs, serve::Listening};
 use crate::{
     admin::Admin,
     app::{App, Running},
-    compose::{self, Engine},
+    compose::{self, ComposeError, Engine},
     config::Config,
     logs::{self, LogLevel},
     signals::{Signals, Stop},
 };
 use clap::Args;
-use std::time::Duration;
+use quebert_broker_adapter::embedded::OpenError;
+use std::{error::Error as _, time::Duration};
 use tracing::{error, info, warn};
 
 /// Flags of `quebert run`.
@@ -98,9 +99,24 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
 pub(super) async fn open(config: &Config) -> Result<Engine, Failure> {
     let config = config.clone();
     match tokio::task::spawn_blocking(move || compose::engine(&config)).await {
-        Ok(engine) => Ok(engine?),
+        Ok(Ok(engine)) => Ok(engine),
+        Ok(Err(ComposeError::Embedded(error))) => Err(unusable(&error)),
+        Ok(Err(error)) => Err(error.into()),
         Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
+}
+
+/// With what a person can do about it.
+pub(super) fn unusable(error: &OpenError) -> Failure {
+    let advice = match error {
+        OpenError::InUse { .. } => "stop that one, or name another folder in broker.url",
+        OpenError::Damaged { .. } => {
+            "nothing was changed: restore it from a copy, or move it away to begin anew without its tasks"
+        }
+        _ => "broker.url must name a folder that this user can write to",
+    };
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Failure::Store(format!("{error}{cause}; {advice}"))
 }
 
 /// Runs until a signal asks to stop; `None` if the dispatcher ended by itself.
