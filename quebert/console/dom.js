@@ -135,10 +135,9 @@ export function clock(iso, digits = 3) {
 
 /** A moment as how long ago or ahead it is, with the exact one as its title. */
 export function moment(iso) {
-  const element = h("time", { datetime: iso, title: iso });
   const away = Date.parse(iso) - (Date.now() + skew);
-  element.textContent = Number.isNaN(away) ? iso : away > 0 ? `in ${age(away)}` : `${age(-away)} ago`;
-  return element;
+  if (Number.isNaN(away)) return h("span", {}, iso);
+  return h("time", { datetime: iso, title: iso }, away > 0 ? `in ${age(away)}` : `${age(-away)} ago`);
 }
 
 /** A value that may be unknown: `?` with the reason as title. */

@@ -195,6 +195,10 @@ mod tests {
             EventView { duration_ms: Some(200_000.0), detail: Some("\u{1b}[2J".into()), ..event("retry_scheduled") };
         let missed = EventView { queue: None, task: None, attempt: None, count: Some(12), ..event("missed") };
         let lines = [ended, retry, missed].map(|view| line(&view)).join("\n");
-        assert_snapshot!(lines, @"");
+        assert_snapshot!(lines, @r"
+        10:00:00.123  attempt_ended        high      order-17                              #3  500  5xx  http://host:80  12.3ms
+        10:00:00.123  retry_scheduled      high      order-17                              #3  \u{1b}[2J  in 3m20s
+        10:00:00.123  missed                                                               12 of them
+        ");
     }
 }

@@ -375,13 +375,44 @@ mod tests {
         let all = Queues { engine: "rabbitmq".into(), queues: vec![view("high"), quiet] };
         let mut out = Vec::new();
         list(&mut out, &all).unwrap();
-        assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        QUEUE  STATE   READY  DELAYED  IN FLIGHT  UNSETTLED  DEAD  OLDEST  DONE/S  FAILED/S    P99
+        high   open    12034        3      20/20         24     0   3m20s     120       3.4  181ms
+        low    paused      -        -       0/20          -     0       -       0         0      -
+        ");
     }
 
     #[test]
     fn one_queue_is_told_in_full() {
         let mut out = Vec::new();
         in_full(&mut out, &view("high")).unwrap();
-        assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        queue               high
+        broker queue        quebert.high
+        priority            2
+        state               open (a pause is the broker's)
+        ready               12034
+        ready bytes         3610200
+        oldest              3m20s
+        delayed             3
+        unsettled           24
+        dead                0
+        consumers           1
+        in flight           20 of 20
+        buffered            4
+        attempts a second   123
+        done a second       120
+        failed a second     3.4
+        attempt p50         4.2ms
+        attempt p99         181ms
+        delivered           964
+        settled             40 retried, 900 succeeded
+        slots of its own    5
+        window              24
+        attempts at most    20
+        attempt timeout     30s
+        time to live        none
+        messages at most    10000000
+        ");
     }
 }

@@ -20,6 +20,8 @@ export async function startMock({ tokens = null, state = usual() } = {}) {
   const mock = { state, requests: [], events: [], away: false, tokens, operations: new Map(), readers: new Set() };
   const server = http.createServer((request, response) => answer(mock, request, response).catch((error) => response.destroy(error)));
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  // A test that failed leaves it behind, and must not keep the process from ending.
+  server.unref();
   mock.url = `http://127.0.0.1:${server.address().port}/`;
   mock.emit = (event) => {
     const full = { seq: mock.events.length + 1, at: new Date().toISOString(), ...event };
@@ -251,6 +253,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const mock = await startMock();
   console.log(mock.url);
   let n = 0;
+  // Which also keeps the process alive.
   setInterval(() => {
     const task = `0193a5e2-7c1b-7e10-9a55-${String((n += 1)).padStart(12, "0")}`;
     const good = n % 4 > 0;

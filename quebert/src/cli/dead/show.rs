@@ -107,7 +107,12 @@ mod tests {
         };
         let mut out = Vec::new();
         list_at(&mut out, &[letter("order-17"), junk], "2026-11-24T10:03:20Z".parse().unwrap()).unwrap();
-        assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        KEY       QUEUE  REASON                 ATTEMPTS    AGE  URL            DETAIL
+        order-17  high   max_attempts                 20  3m20s  http://host/a  status 500
+        h-00ff    -      undecodable\u{1b}[31m         0      -  -              -
+        2 dead letters: 1 max_attempts, 1 undecodable\u{1b}[31m
+        ");
     }
 
     #[test]
@@ -124,6 +129,24 @@ mod tests {
         };
         let mut out = Vec::new();
         in_full(&mut out, &shown).unwrap();
-        assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+        key         order-17
+        task        order-17
+        queue       high
+        reason      max_attempts
+        detail      status 500
+        dead since  2026-11-24T10:00:00.000Z
+        attempts    20
+        url         http://host/a
+        replays to  quebert.high
+        type        application/json
+        attempt     2026-11-24T10:00:00.000Z  500
+        header      mine: "kept\n\u001b[2J"
+        header      quebert-attempts: 20
+        body        24 bytes
+
+        {"url": "http://host/a"}\u{1b}[2J
+        second line
+        "#);
     }
 }
