@@ -17,7 +17,8 @@ pub(crate) const NOWHERE: &str = "amqp://guest:hunter2@127.0.0.1:9/%2f";
 
 pub(crate) fn quebert(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quebert"));
-    command.args(args).current_dir(std::env::temp_dir()).env_remove("QUEBERT_CONFIG").kill_on_drop(true);
+    command.args(args).current_dir(std::env::temp_dir()).env_remove("QUEBERT_CONFIG").env_remove("QUEBERT_API");
+    command.kill_on_drop(true);
     command
 }
 
