@@ -3,11 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+/// One browser at a time: each would slow the others down.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Runs a script to its end. Its report is TAP, and stands in the failure.
 #[track_caller]
 fn passes(script: &str) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console");
     let playwright = tests.join("../../../target/peers/node_modules/playwright-core/package.json");
     assert!(playwright.exists(), "{} is missing: run scripts/setup first", playwright.display());
