@@ -88,4 +88,8 @@ claims! {
     a_delay_queue_is_made_and_told_of
     depth_tells_what_waits
     stopping_sends_the_acks
+    a_relocated_message_takes_the_old_ones_place
+    a_relocated_delivery_fills_its_window_until_its_ack
+    a_relocate_of_a_former_opening_is_a_plain_publish
+    a_relocate_that_comes_back_leaves_the_old_one
 }

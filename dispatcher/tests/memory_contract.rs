@@ -6,8 +6,10 @@ use quebert_dispatcher::{
     memory::MemoryBroker,
     ports::{
         BoxFuture,
+        broker::{Broker, BrokerEvent, PublishError, Source, Target},
         contract::{self, Harness},
     },
+    wire::Message,
 };
 use std::sync::{
     Arc, Mutex,
@@ -69,10 +71,40 @@ claims! {
     a_delay_queue_is_made_and_told_of
     depth_tells_what_waits
     stopping_sends_the_acks
+    a_relocated_message_takes_the_old_ones_place
+    a_relocated_delivery_fills_its_window_until_its_ack
+    a_relocate_of_a_former_opening_is_a_plain_publish
+    a_relocate_that_comes_back_leaves_the_old_one
 }
 
 /// All of them in one world, one after the other.
 #[tokio::test(start_paused = true)]
 async fn the_whole_suite_in_one_world() {
     contract::all(&InMemory::default()).await;
+}
+
+/// A move is one step here: between its confirmation and the ack nothing has two copies, and the ack does no harm.
+#[tokio::test(start_paused = true)]
+async fn a_move_never_leaves_two_copies() {
+    let broker = MemoryBroker::new();
+    broker.declare("work");
+    let queue: Arc<str> = "work".into();
+    let mut events = broker.start();
+    broker.publish(Target::Queue(queue.clone()), Message::default()).await.unwrap();
+    broker.open(Source::Queue(queue.clone()), 1);
+    let tag = loop {
+        if let BrokerEvent::Delivered(delivery) = events.recv().await.unwrap() {
+            break delivery.tag;
+        }
+    };
+    let missing = broker.relocate(tag, Target::Queue("missing".into()), Message::default()).await;
+    assert!(matches!(missing, Err(PublishError::Returned(_))), "{missing:?}");
+    assert_eq!(broker.everything().len(), 1, "it stays where it was");
+    let dead = Target::Dead(queue);
+    broker.relocate(tag, dead.clone(), Message::default()).await.unwrap();
+    assert_eq!((broker.messages(&dead).len(), broker.everything().len()), (1, 1));
+    broker.ack(tag);
+    // Settled already: from here on it is a plain publish.
+    broker.relocate(tag, dead.clone(), Message::default()).await.unwrap();
+    assert_eq!((broker.messages(&dead).len(), broker.everything().len()), (2, 2));
 }

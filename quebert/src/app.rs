@@ -37,7 +37,7 @@ use tracing::warn;
 /// ```
 pub struct App {
     config: Config,
-    broker: Option<Arc<dyn Broker>>,
+    engine: Option<Engine>,
     admin: Option<Arc<dyn Admin>>,
     transport: Option<Arc<dyn Transport>>,
     steps: Vec<Step>,
@@ -49,14 +49,14 @@ type Step = Box<dyn FnOnce(Builder) -> Builder + Send>;
 impl App {
     /// What the config says, and nothing else.
     pub fn new(config: Config) -> Self {
-        Self { config, broker: None, admin: None, transport: None, steps: Vec::new(), hooks: Vec::new() }
+        Self { config, engine: None, admin: None, transport: None, steps: Vec::new(), hooks: Vec::new() }
     }
 
     /// Another broker than the config's, such as a [`MemoryBroker`](crate::MemoryBroker). Unless there is an
     /// [`admin`](Self::admin) as well, operators can only enqueue and see depths: [`BareAdmin`](crate::BareAdmin).
     #[must_use]
     pub fn broker(mut self, broker: impl Broker) -> Self {
-        self.broker = Some(Arc::new(broker));
+        self.engine = Some(Engine::bare(Arc::new(broker)));
         self
     }
 
@@ -70,8 +70,7 @@ impl App {
     /// A broker that was [opened](compose::engine) elsewhere, from both of its sides.
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
-        self.broker = Some(engine.broker);
-        self.admin = Some(engine.admin);
+        self.engine = Some(engine);
         self
     }
 
@@ -111,12 +110,15 @@ impl App {
     /// # Errors
     /// When files that the config names can't be read or used.
     pub fn start(self) -> Result<Running, ComposeError> {
-        let Self { config, broker, admin, transport, steps, hooks } = self;
-        let engine = match broker {
-            Some(broker) => Engine::bare(broker),
+        let Self { config, engine, admin, transport, steps, hooks } = self;
+        let engine = match engine {
+            Some(engine) => engine,
             None => compose::engine(&config)?,
         };
-        let engine = Engine { admin: admin.unwrap_or(engine.admin), broker: engine.broker };
+        let engine = match admin {
+            Some(admin) => engine.with_admin(admin),
+            None => engine,
+        };
         let transport = match transport {
             Some(transport) => transport,
             None => compose::transport(&config)?,
@@ -145,9 +147,9 @@ impl App {
             paused.await;
             dispatcher.run().await
         });
-        let Engine { broker, admin } = engine;
+        let (broker, admin) = (engine.broker.clone(), engine.admin.clone());
         let started = Instant::now();
-        Ok(Running { dispatcher, handle, broker, admin, metrics, health, board, feed, config, started })
+        Ok(Running { dispatcher, handle, broker, admin, engine, metrics, health, board, feed, config, started })
     }
 }
 
@@ -175,6 +177,7 @@ pub struct Running {
     pub broker: Arc<dyn Broker>,
     /// The operators' side of its broker.
     pub admin: Arc<dyn Admin>,
+    engine: Engine,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
     /// Whether it is ready.
@@ -216,9 +219,20 @@ impl Running {
         }
     }
 
-    /// Runs until SIGINT or SIGTERM, then drains for at most `drain.grace`.
+    /// Closes an embedded broker's file, once the dispatcher has ended: see [`Engine::close`].
+    pub async fn close(self) {
+        self.engine.close().await;
+    }
+
+    /// Runs until SIGINT or SIGTERM, then drains for at most `drain.grace`, and closes what is open.
     pub async fn until_signal(mut self) -> Summary {
         let mut signals = crate::signals::Signals::new();
+        let summary = self.until_ended(&mut signals).await;
+        self.close().await;
+        summary
+    }
+
+    async fn until_ended(&mut self, signals: &mut crate::signals::Signals) -> Summary {
         let grace = self.config.drain_grace;
         tokio::select! {
             summary = self.end() => return summary,

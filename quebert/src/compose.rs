@@ -7,7 +7,8 @@ use crate::{
 };
 use quebert_broker_adapter::{
     admin::Admin,
-    amqp::{self, Exchange, Identity, LaneTopology, RabbitBroker, RabbitConfig},
+    amqp::{self, Exchange, Identity, LaneTopology, RabbitAdmin, RabbitBroker, RabbitConfig},
+    embedded::{self, EmbeddedBroker, EmbeddedConfig},
     http::{HttpTransport, TcpConnector, TlsClient, TlsSettings},
 };
 use quebert_dispatcher::{
@@ -34,6 +35,9 @@ pub enum ComposeError {
     /// The RabbitMQ adapter refuses what the config says.
     #[error("broker")]
     Broker(#[from] amqp::ConfigError),
+    /// The embedded broker's file can't be used.
+    #[error("embedded broker")]
+    Embedded(#[from] embedded::OpenError),
     /// Certificates or keys for requests.
     #[error("http.ca_file")]
     Tls(#[from] quebert_broker_adapter::http::TlsError),
@@ -64,6 +68,21 @@ pub fn rabbit_config(config: &Config) -> Result<RabbitConfig, ComposeError> {
         publish_timeout: broker.confirm_timeout,
         heartbeat_s: u16::try_from(broker.heartbeat.as_secs()).unwrap_or(u16::MAX),
         ..RabbitConfig::default()
+    })
+}
+
+/// The embedded broker's config, if the broker is that one.
+pub fn embedded_config(config: &Config) -> Option<EmbeddedConfig> {
+    let folder = config.broker.embedded.clone()?;
+    let typed = &config.typed.embedded;
+    Some(EmbeddedConfig {
+        folder,
+        queues: config.core.lanes.iter().map(|lane| lane.queue.clone()).collect(),
+        queue_messages_max: typed.queue_messages_max,
+        message_bytes_max: typed.message_bytes_max,
+        total_bytes_max: typed.total_bytes_max,
+        cache_bytes: typed.cache_bytes,
+        delivery_limit: config.topology.delivery_limit,
     })
 }
 
@@ -99,27 +118,49 @@ pub struct Engine {
     pub broker: Arc<dyn Broker>,
     /// The operators' side.
     pub admin: Arc<dyn Admin>,
+    /// What the operators' side keeps open, if it does.
+    last: Option<Arc<dyn Broker>>,
 }
 
 impl Engine {
+    /// From parts.
+    pub fn new(broker: Arc<dyn Broker>, admin: Arc<dyn Admin>) -> Self {
+        Self { broker, admin, last: None }
+    }
+
     /// A broker of which nothing else is known: its operators' side enqueues and tells depths, and that is all.
     pub fn bare(broker: Arc<dyn Broker>) -> Self {
-        Self { admin: Arc::new(BareAdmin::new(broker.clone())), broker }
+        Self::new(broker.clone(), Arc::new(BareAdmin::new(broker)))
+    }
+
+    /// The same with another operators' side.
+    #[must_use]
+    pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
+        Self { admin, ..self }
+    }
+
+    /// Closes an embedded broker's file, once the dispatcher has ended; others have nothing to close. Without this the
+    /// file is as after a crash: nothing is lost, and the next start has more to do.
+    pub async fn close(&self) {
+        if let Some(last) = &self.last {
+            last.stop().await;
+        }
     }
 }
 
-/// The config's broker. RabbitMQ is not connected to yet.
+/// The config's broker. RabbitMQ is not connected to yet. An embedded one's file is opened, which blocks: for some
+/// milliseconds, or for as long as its recovery takes.
 ///
 /// # Errors
-/// When a file can't be read, or an address makes no sense.
+/// When a file can't be read or used, or an address makes no sense.
 pub fn engine(config: &Config) -> Result<Engine, ComposeError> {
-    if config.broker.embedded.is_some() {
-        // Stands in until the embedded broker is there.
-        let broker = quebert_dispatcher::memory::MemoryBroker::new();
-        config.core.lanes.iter().for_each(|lane| broker.declare(&lane.queue));
-        return Ok(Engine::bare(Arc::new(broker)));
+    if let Some(embedded) = embedded_config(config) {
+        let broker = EmbeddedBroker::open(embedded)?;
+        let admin = Arc::new(broker.another());
+        return Ok(Engine { broker: Arc::new(broker), admin: admin.clone(), last: Some(admin) });
     }
-    Ok(Engine::bare(Arc::new(RabbitBroker::new(rabbit_config(config)?)?)))
+    let rabbit = rabbit_config(config)?;
+    Ok(Engine::new(Arc::new(RabbitBroker::new(rabbit.clone())?), Arc::new(RabbitAdmin::new(rabbit)?)))
 }
 
 /// The dispatcher's side of the config's broker.

@@ -1,5 +1,21 @@
 //! A durable broker in this process, on one file: the queue core over redb. It serves one machine; RabbitMQ serves more.
 
+mod admin;
+mod broker;
+mod cache;
+mod clients;
+mod desk;
+mod disk;
+mod file;
+mod inbox;
+mod record;
+mod recovery;
+mod store;
+mod text;
+mod trouble;
+
+pub use broker::EmbeddedBroker;
+
 use std::{path::PathBuf, sync::Arc};
 
 /// What an embedded broker goes by.

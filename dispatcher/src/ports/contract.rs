@@ -61,6 +61,10 @@ pub async fn all<H: Harness>(harness: &H) {
     a_delay_queue_is_made_and_told_of(harness).await;
     depth_tells_what_waits(harness).await;
     stopping_sends_the_acks(harness).await;
+    a_relocated_message_takes_the_old_ones_place(harness).await;
+    a_relocated_delivery_fills_its_window_until_its_ack(harness).await;
+    a_relocate_of_a_former_opening_is_a_plain_publish(harness).await;
+    a_relocate_that_comes_back_leaves_the_old_one(harness).await;
 }
 
 /// Every field of a message, and a body of every byte, survive.
@@ -308,6 +312,81 @@ pub async fn stopping_sends_the_acks<H: Harness>(harness: &H) {
     let next = Client::start(harness.client(std::slice::from_ref(&queue)).await).await;
     next.depth_becomes(Target::Queue(queue), |depth| depth == Depth { ready: 1, consumers: 0 }).await;
     next.broker.stop().await;
+}
+
+/// After a relocate and the ack there is the new message, and nothing of the old one.
+pub async fn a_relocated_message_takes_the_old_ones_place<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 2).await;
+    client.open(&queue, 2).await;
+    let deliveries = client.deliveries(2).await;
+    let target = Target::Dead(queue.clone());
+    client
+        .broker
+        .relocate(deliveries[0].tag, target.clone(), numbered(7))
+        .await
+        .expect("dead letters are always taken");
+    client.broker.ack(deliveries[0].tag);
+    // A second time it settles nothing, and what comes behind it is untouched.
+    client.broker.ack(deliveries[0].tag);
+    client.depth_becomes(target, |depth| depth.ready == 1).await;
+    client.broker.close(&Source::Queue(queue.clone()));
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.ready == 1).await;
+    client.open(&queue, 2).await;
+    assert_eq!(client.delivery().await.message.body, deliveries[1].message.body, "the one that was not moved");
+    client.nothing_is_delivered().await;
+    client.broker.stop().await;
+}
+
+/// The place in the window is free with the ack, and not before.
+pub async fn a_relocated_delivery_fills_its_window_until_its_ack<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 2).await;
+    client.open(&queue, 1).await;
+    let first = client.delivery().await;
+    client.broker.relocate(first.tag, Target::Queue(queue.clone()), numbered(7)).await.expect("a queue that is there");
+    client.nothing_is_delivered().await;
+    client.broker.ack(first.tag);
+    let second = client.delivery().await;
+    assert_eq!(second.message.body, numbered(1).body);
+    client.broker.ack(second.tag);
+    assert_eq!(client.delivery().await.message.body, numbered(7).body, "the new one stands at the end");
+    client.broker.stop().await;
+}
+
+/// A tag of a former opening says nothing of what is delivered now: the message is stored, and the old one stays.
+pub async fn a_relocate_of_a_former_opening_is_a_plain_publish<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 1).await;
+    client.open(&queue, 1).await;
+    let former = client.delivery().await;
+    client.broker.close(&Source::Queue(queue.clone()));
+    client.depth_becomes(Target::Queue(queue.clone()), |depth| depth.ready == 1).await;
+    client.open(&queue, 1).await;
+    client.deliveries(1).await;
+    let target = Target::Dead(queue.clone());
+    client.broker.relocate(former.tag, target.clone(), numbered(7)).await.expect("dead letters are always taken");
+    client.broker.ack(former.tag);
+    client.depth_becomes(target, |depth| depth.ready == 1).await;
+    client.broker.close(&Source::Queue(queue.clone()));
+    client.depth_becomes(Target::Queue(queue), |depth| depth.ready == 1).await;
+    client.broker.stop().await;
+}
+
+/// What has nowhere to go settles nothing.
+pub async fn a_relocate_that_comes_back_leaves_the_old_one<H: Harness>(harness: &H) {
+    let (mut client, queue) = one_queue(harness).await;
+    client.publish_numbered(&queue, 1).await;
+    client.open(&queue, 1).await;
+    let delivery = client.delivery().await;
+    let missing = Target::Queue(harness.fresh_name());
+    let result = client.broker.relocate(delivery.tag, missing, numbered(7)).await;
+    assert!(matches!(result, Err(PublishError::Returned(_))), "{result:?}");
+    client.broker.give_back(delivery.tag);
+    let again = client.delivery().await;
+    assert!(again.redelivered, "said to be a repetition");
+    assert_eq!(again.message.body, delivery.message.body);
+    client.broker.stop().await;
 }
 
 /// A started client, and what it was told.

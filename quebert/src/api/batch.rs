@@ -1,6 +1,8 @@
 //! `POST /v1/tasks/batch`: many tasks in one request, each stored or refused by itself. What is wrong with the request as a
 //! whole (its syntax as an array, its size) is found before anything is stored.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes them")]
+
 use super::{
     body,
     enqueue::{Counter, Stored, key},
@@ -19,6 +21,13 @@ use serde::{
 use serde_json::value::RawValue;
 use std::{fmt, sync::Arc};
 use tokio::sync::Semaphore;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr,
+        schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, SchemaType},
+    },
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Tasks that are handed to the broker at a time: enough to fill its pipeline, and a bound of the memory.
@@ -34,6 +43,32 @@ pub(super) fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
     let batches = Batches { counter: Counter::new(state), room: Semaphore::new(BATCHES_MAX) };
     OpenApiRouter::new().routes(routes!(enqueue_batch)).with_state(Arc::new(batches))
 }
+
+/// An array of tasks, as the description says it: an item may be anything, since one that is no task is refused by itself.
+struct BatchArray;
+
+impl PartialSchema for BatchArray {
+    fn schema() -> RefOr<Schema> {
+        let task = AnyOfBuilder::new()
+            .item(Ref::from_schema_name("Envelope"))
+            .item(ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some("Refused by itself")));
+        RefOr::T(ArrayBuilder::new().items(task).into())
+    }
+}
+
+impl ToSchema for BatchArray {}
+
+/// One task a line. Any text is that: a line that is no task is refused by itself.
+struct BatchLines;
+
+impl PartialSchema for BatchLines {
+    fn schema() -> RefOr<Schema> {
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        RefOr::T(any.description(Some("One task a line; blank lines are left out")).into())
+    }
+}
+
+impl ToSchema for BatchLines {}
 
 struct Batches {
     counter: Arc<Counter>,
@@ -52,8 +87,8 @@ struct Batches {
     operation_id = "enqueue_batch",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 240 visible ASCII characters; remembered for `api.idempotency_window`", pattern = "^[!-~]{1,240}$")),
     request_body(content(
-        (Vec<Object> = "application/json"),
-        (String = "application/x-ndjson"),
+        (BatchArray = "application/json", example = json!([{"url": "https://example.com/a"}, {"url": "https://example.com/b"}])),
+        (BatchLines = "application/x-ndjson", example = "{\"url\": \"https://example.com/a\"}\n{\"url\": \"https://example.com/b\"}\n"),
     )),
     responses((status = 200, description = "What became of each item", body = BatchAnswer))
 )]

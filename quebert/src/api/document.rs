@@ -68,9 +68,11 @@ fn complete(operation: &mut Value, need: Need) {
         answers.push(("503", "The broker is away, blocked or full; see Retry-After"));
     }
     if has_body {
+        operation["requestBody"]["required"] = true.into();
         answers.push(("408", "The body did not arrive in time"));
         answers.push(("413", "The request is larger than allowed"));
         answers.push(("415", "The content type is not supported"));
+        answers.push(("422", "The body is not what this request takes"));
     }
     if let Some(role) = need.role() {
         let text = operation["description"].as_str().unwrap_or_default();

@@ -50,7 +50,24 @@ pub(super) fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
     tag = "tasks",
     operation_id = "enqueue",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; remembered for `api.idempotency_window`", pattern = "^[!-~]{1,255}$")),
-    request_body(content = ref("#/components/schemas/Envelope"), content_type = "application/json"),
+    request_body(
+        content = ref("#/components/schemas/Envelope"),
+        content_type = "application/json",
+        examples(
+            ("minimal" = (summary = "What is left out is the queue's to say", value = json!({"url": "https://example.com/mails"}))),
+            ("delayed" = (
+                summary = "In a minute, with a body and a policy of its own",
+                value = json!({
+                    "url": "https://example.com/mails",
+                    "body": {"user": 17},
+                    "headers": {"X-Shop": "north"},
+                    "queue": "high",
+                    "delay_ms": 60_000,
+                    "retry": {"max_attempts": 5},
+                })
+            )),
+        ),
+    ),
     responses(
         (status = 201, description = "It is stored", body = Accepted, headers(("Location" = String, description = "Where it can be looked up"))),
         (status = 200, description = "It was stored before, with this key", body = Accepted, headers(("Idempotent-Replayed" = String, description = "`true`"))),
@@ -122,6 +139,7 @@ impl Counter {
     /// Stores tasks; one answer each, in order.
     pub(super) async fn store(&self, tasks: Vec<(Intake, Option<Once>)>) -> Vec<Result<Stored, Fault>> {
         let count = tasks.len();
+        let told: Vec<_> = tasks.iter().map(|(intake, _)| (intake.lane.clone(), intake.id.clone())).collect();
         let keyed = tasks.iter().any(|(_, once)| once.is_some());
         let tasks = tasks.into_iter().map(|(Intake { queue, message, .. }, once)| Enqueue { queue, message, once });
         let (tasks, admin) = (tasks.collect(), self.state.admin.clone());
@@ -133,7 +151,11 @@ impl Counter {
             admin.enqueue(tasks).await
         };
         assert_eq!(answers.len(), count, "the broker answers each task");
-        answers.into_iter().map(outcome).collect()
+        let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        for ((lane, id), _) in told.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Ok(Stored::Now))) {
+            self.state.feed.enqueued(lane, id);
+        }
+        outcomes
     }
 }
 

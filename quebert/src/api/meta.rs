@@ -34,7 +34,7 @@ async fn status(State(state): State<ApiState>, Extension(caller): Extension<Call
         uptime_ms: u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         now: crate::intake::now().to_string(),
         abilities: words(abilities),
-        in_flight: 0,
+        in_flight: state.board.in_flight(),
         slots: state.config.core.slots_shared,
         roles: caller.roles.names(),
     })

@@ -5,15 +5,22 @@ mod batch;
 pub mod board;
 mod body;
 mod console;
+mod dead;
+mod destinations;
 mod document;
 mod enqueue;
+mod events;
 pub mod feed;
 mod front;
 mod meta;
+mod operations;
 pub mod problem;
+mod queues;
 mod server;
 pub mod state;
 mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use server::Server;
@@ -38,4 +45,8 @@ fn parts(state: &ApiState) -> OpenApiRouter<ApiState> {
         .merge(batch::routes(state))
         .merge(tasks::routes())
         .merge(meta::routes())
+        .merge(queues::routes())
+        .merge(destinations::routes())
+        .merge(events::routes())
+        .merge(dead::routes(state))
 }

@@ -81,6 +81,8 @@ codes! {
     TaskNotHeld = "task_not_held", NOT_FOUND, "This dispatcher does not hold the task";
     /// No such dead letter.
     DeadLetterNotFound = "dead_letter_not_found", NOT_FOUND, "There is no such dead letter";
+    /// The queue that a dead letter came from is not there, or not known.
+    NoWayBack = "no_way_back", CONFLICT, "There is no queue to return to";
     /// No such operation, or it has been forgotten.
     OperationNotFound = "operation_not_found", NOT_FOUND, "There is no such operation";
     /// An attempt is under way, or the task is being settled.

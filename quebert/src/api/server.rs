@@ -21,7 +21,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// How long requests under way may go on after the end was asked for. Streams of events never end by themselves.
+/// How long requests under way may go on after the end was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// A server that listens already.
@@ -50,6 +50,7 @@ impl Server {
     /// Serves until `shutdown` is done; then takes nothing new, lets requests under way end for at most five seconds, and
     /// returns.
     pub async fn serve(self, state: ApiState, shutdown: impl Future<Output = ()>) {
+        let feed = state.feed.clone();
         let front = Arc::new(Front::new(Gate::new(&state.config.api), super::router(state)));
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let (close, closing) = watch::channel(());
@@ -79,6 +80,8 @@ impl Server {
         }
         drop(self.listener);
         drop(close);
+        // Whoever reads events would read on for ever.
+        feed.close();
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_GRACE, all).await.is_err() {
             connections.shutdown().await;

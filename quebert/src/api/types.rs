@@ -298,14 +298,24 @@ pub struct DeadDetail {
     /// The message's headers, the dispatcher's notes among them; secrets masked.
     #[schema(value_type = Object)]
     pub headers: serde_json::Value,
-    /// The message's body as text, its first 64 KiB.
+    /// The message's body as text, its first 64 KiB; secrets in the task's headers masked, all else as it is. MessagePack is
+    /// shown as JSON.
     pub body: String,
-    /// Whether `body` is only a part, or had bytes that are no UTF-8.
+    /// Whether `body` is only a part, or had bytes that are no UTF-8 or no JSON.
     pub body_lossy: bool,
     /// Bytes of the whole body.
     pub body_bytes: u64,
     /// The broker's queue that a replay goes to; `null` if none is known.
     pub replays_to: Option<String>,
+}
+
+/// The answer to the replay of one dead letter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayAnswer {
+    /// The letter's key.
+    pub key: String,
+    /// True.
+    pub replayed: bool,
 }
 
 /// Which dead letters are meant: those that fit all that is given.
@@ -321,7 +331,7 @@ pub struct DeadFilter {
     /// With a URL that begins so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_prefix: Option<String>,
-    /// Whose id, URL, reason or detail contains this.
+    /// Whose id, URL, reason or detail contains this, in whatever ASCII case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
     /// Of the task with this id.
@@ -377,7 +387,7 @@ pub struct Operation {
 /// One thing that happened, as sent by `/v1/events` (server-sent events; the SSE event name is `kind`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
-    /// Counted by this process; the SSE id.
+    /// One more with each event, and higher at each start; the SSE id.
     pub seq: u64,
     /// When.
     pub at: String,

@@ -1,7 +1,7 @@
 //! `quebert check`: all that is wrong with the config and, unless told otherwise, with what the broker holds. It changes
 //! nothing.
 
-use super::{Failure, SourceArgs, connect, topology::show};
+use super::{Failure, SourceArgs, rabbit, topology::show};
 use crate::{
     compose,
     config::{Config, Problems},
@@ -36,10 +36,11 @@ pub(super) async fn check(sources: &SourceArgs, args: &CheckArgs) -> Result<(), 
     if !args.json {
         writeln!(io::stdout(), "config: ok, {} lanes", config.core.lanes.len())?;
     }
-    if args.offline {
+    // An embedded broker makes what it needs when it is opened, and a running program has it open.
+    if args.offline || config.broker.embedded.is_some() {
         return Ok(());
     }
-    let admin = connect(&config).await?;
+    let admin = rabbit(&config)?;
     let reports = admin.check().await?;
     admin.close().await;
     show(&reports, args.json)?;

@@ -1,13 +1,20 @@
 //! The command line: what there is to say, and what comes back as an exit code. The work is done elsewhere.
 
 mod check;
+mod client;
 mod dead;
 mod demo;
 mod enqueue;
+mod events;
+mod progress;
+mod queues;
 mod run;
 mod serve;
+mod sse;
 mod table;
+mod task;
 mod topology;
+mod way;
 
 use crate::{
     compose::ComposeError,
@@ -15,20 +22,20 @@ use crate::{
 };
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use quebert_broker_adapter::{
-    admin::AdminError,
-    amqp::{OpenError, RabbitAdmin},
-};
+use quebert_broker_adapter::{admin::AdminError, amqp::RabbitAdmin};
 use std::{error::Error, fs, io, process::ExitCode};
+use way::Way;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    done in part: some items failed, or something is not as it should be
-  2    wrong usage or config; nothing was done
-  3    no broker could be reached
+  2    wrong usage or config, or refused as wrong; nothing was done
+  3    the API or the broker could not be reached, or takes nothing for now; the embedded broker's
+       folder is in use or damaged
   4    anything else that went wrong: files, the network, the terminal
-  130  stopped at once by a second SIGINT (143: SIGTERM)";
+  130  stopped at once by a second SIGINT (143: SIGTERM)
+  141  nobody reads the output any more";
 
 /// HTTP push task queues on RabbitMQ that lose nothing.
 #[derive(Debug, Parser)]
@@ -49,7 +56,8 @@ struct SourceArgs {
     /// Overrides a key of the config; may be repeated
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The broker's address; short for --set broker.url=URL
+    /// The broker's address; short for --set broker.url=URL. Commands that speak to the API go straight to that broker
+    /// instead; the word `config` means the config's own
     #[arg(long, global = true, value_name = "URL")]
     broker: Option<String>,
 }
@@ -60,14 +68,25 @@ enum Command {
     Run(run::RunArgs),
     /// Add tasks to a queue: one by flags, or NDJSON (an envelope a line) on standard input
     Enqueue(enqueue::EnqueueArgs),
+    /// Show the queues: what waits, what is under way, what of late came of it
+    Queues(queues::QueuesArgs),
+    /// Take nothing more from a queue; what is under way goes on
+    Pause(queues::PauseArgs),
+    /// Take from a paused queue again
+    Resume(queues::PauseArgs),
+    /// Remove all waiting tasks of a queue for good
+    Purge(queues::PurgeArgs),
+    /// Look for a task, send it now, or take it out
+    Task(task::TaskArgs),
     /// Tell all that is wrong with config and topology; changes nothing
     Check(check::CheckArgs),
     /// Declare the queues, or print them as a definitions file
     #[command(subcommand)]
     Topology(topology::TopologyCommand),
     /// Look through dead letters, replay them, or delete them
-    #[command(subcommand)]
-    Dead(dead::DeadCommand),
+    Dead(dead::DeadArgs),
+    /// Follow what happens, as it happens
+    Events(events::EventsArgs),
     /// Show it at work with nothing installed: broker in memory, sample executor, tasks of three priorities
     Demo(demo::DemoArgs),
     /// Print completions for a shell
@@ -94,6 +113,22 @@ enum Failure {
     Compose(#[from] ComposeError),
     #[error("no broker could be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error("no API could be reached (is `quebert run` there? --api says where else, --broker asks the broker itself)")]
+    ApiAway(#[source] Box<dyn Error + Send + Sync>),
+    /// The API said no.
+    #[error("{text}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// In its words.
+        text: String,
+    },
+    /// Whoever read the output has gone, as `head` does. Told to nobody.
+    #[error("nobody reads the output")]
+    Unread,
+    /// The embedded broker's file can't be used: why, and what to do about it.
+    #[error("{0}")]
+    Store(String),
     #[error("{what}")]
     Other {
         what: &'static str,
@@ -110,8 +145,15 @@ impl Failure {
         match self {
             Self::Partly => 1,
             Self::Usage(_) | Self::Config(_) | Self::Compose(_) => 2,
-            Self::Unreachable(_) => 3,
+            Self::Unreachable(_) | Self::ApiAway(_) | Self::Store(_) => 3,
+            Self::Refused { status, .. } => match status {
+                429 | 503 => 3,
+                400..=499 | 501 => 2,
+                _ => 4,
+            },
             Self::Other { .. } => 4,
+            // As of a program that SIGPIPE has ended.
+            Self::Unread => 141,
             Self::Signal(code) => *code,
         }
     }
@@ -129,7 +171,7 @@ impl From<Problems> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(e: io::Error) -> Self {
-        Self::other("write output", e)
+        if e.kind() == io::ErrorKind::BrokenPipe { Self::Unread } else { Self::other("write output", e) }
     }
 }
 
@@ -137,16 +179,8 @@ impl From<AdminError> for Failure {
     fn from(e: AdminError) -> Self {
         match e {
             e @ AdminError::Unavailable(_) => Self::Unreachable(Box::new(e)),
+            e @ (AdminError::NoSuchPlace(_) | AdminError::Unsupported(_)) => Self::Usage(e.to_string()),
             e => Self::other("broker", e),
-        }
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(e: OpenError) -> Self {
-        match e {
-            OpenError::Config(e) => Self::Compose(e.into()),
-            e => Self::Unreachable(Box::new(e)),
         }
     }
 }
@@ -173,10 +207,22 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&cli.sources, args).await,
-        Command::Enqueue(args) => enqueue::enqueue(&cli.sources.load()?, args).await,
+        Command::Enqueue(args) => enqueue::enqueue(&cli.sources, args).await,
+        Command::Queues(args) => queues::queues(Way::choose(&cli.sources, &args.api)?, &args).await,
+        Command::Pause(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "pause")?, &args, true).await,
+        Command::Resume(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "resume")?, &args, false).await,
+        Command::Purge(args) => {
+            queues::confirmed(&args)?;
+            queues::purge(Way::choose(&cli.sources, &args.api)?, &args).await
+        }
+        Command::Task(args) => task::task(Way::choose(&cli.sources, &args.api)?, &args.command).await,
         Command::Check(args) => check::check(&cli.sources, &args).await,
         Command::Topology(command) => topology::topology(&cli.sources.load()?, command).await,
-        Command::Dead(command) => dead::dead(&cli.sources.load()?, command).await,
+        Command::Dead(args) => {
+            args.confirmed()?;
+            dead::dead(Way::choose(&cli.sources, &args.api)?, args).await
+        }
+        Command::Events(args) => events::events(&Way::api_only(&cli.sources, &args.api, "events")?, &args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quebert", &mut io::stdout());
@@ -192,7 +238,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// The chain of causes, once.
 #[expect(clippy::print_stderr, reason = "the edge of the program, where errors are told to people")]
 fn report(failure: &Failure) -> ExitCode {
-    if !matches!(failure, Failure::Partly) {
+    if !matches!(failure, Failure::Partly | Failure::Unread) {
         let mut text = failure.to_string();
         let mut cause = failure.source();
         while let Some(error) = cause {
@@ -219,7 +265,8 @@ impl SourceArgs {
             }
             None => None,
         };
-        let broker = self.broker.iter().map(|url| ("--broker".to_owned(), format!("broker.url={url}")));
+        let broker = self.broker.iter().filter(|url| *url != "config");
+        let broker = broker.map(|url| ("--broker".to_owned(), format!("broker.url={url}")));
         let set = self.set.iter().map(|assignment| ("--set".to_owned(), assignment.clone())).chain(broker).collect();
         // Variables that are not Unicode can't be ours, nor named in a config.
         let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
@@ -231,8 +278,12 @@ impl SourceArgs {
     }
 }
 
-async fn connect(config: &Config) -> Result<RabbitAdmin, Failure> {
-    Ok(RabbitAdmin::connect(crate::compose::rabbit_config(config)?).await?)
+fn rabbit(config: &Config) -> Result<RabbitAdmin, Failure> {
+    if config.broker.embedded.is_some() {
+        let words = "the embedded broker has no topology to look at; `broker.url` names no RabbitMQ";
+        return Err(Failure::Usage(words.to_owned()));
+    }
+    Ok(RabbitAdmin::new(crate::compose::rabbit_config(config)?).map_err(ComposeError::from)?)
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
-//! `quebert run`: the dispatcher, its admin server, and what signals mean to it.
+//! `quebert run`: the broker, the dispatcher, the API and the admin server, and what signals mean to them. It decides
+//! nothing about tasks.
 
-use super::{Failure, SourceArgs};
+use super::{Failure, SourceArgs, serve::Listening};
 use crate::{
     admin::Admin,
     app::{App, Running},
-    compose::{self, Engine},
+    compose::{self, ComposeError, Engine},
     config::Config,
     logs::{self, LogLevel},
     signals::{Signals, Stop},
 };
 use clap::Args;
-use std::time::Duration;
+use quebert_broker_adapter::embedded::OpenError;
+use std::{error::Error as _, time::Duration};
 use tracing::{error, info, warn};
 
 /// Flags of `quebert run`.
@@ -25,6 +27,9 @@ pub(super) struct RunArgs {
     /// Where /metrics, /healthz and /readyz are served; short for --set admin.listen=ADDRESS
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
+    /// Where the HTTP API and the console are served; short for --set api.listen=ADDRESS
+    #[arg(long, value_name = "ADDRESS")]
+    api: Option<String>,
 }
 
 pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failure> {
@@ -34,6 +39,7 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
             ("--log-level", "log.level", &args.log_level),
             ("--log-format", "log.format", &args.log_format),
             ("--admin", "admin.listen", &args.admin),
+            ("--api", "api.listen", &args.api),
         ];
         for (flag, key, value) in short {
             sources.set.extend(value.iter().map(|value| (flag.to_owned(), format!("{key}={value}"))));
@@ -44,6 +50,8 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
     let level = logs::start(config.log_level, config.log_format);
     // From here on a signal drains instead of ending the process.
     let mut signals = Signals::new();
+    // First, since a folder that another process uses is the clearest of all that a second process can be told.
+    let engine = open(&config).await?;
     let admin = match config.admin {
         Some(address) => {
             let admin = Admin::bind(address).await.map_err(|e| Failure::other("listen on admin.listen", e))?;
@@ -52,27 +60,63 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
         }
         None => None,
     };
-    let engine = open(&config).await?;
-    let mut running = App::new(config).engine(engine).start()?;
-    info!(version = env!("CARGO_PKG_VERSION"), lanes = running.config.core.lanes.len(), "started");
+    let api = match config.api.listen {
+        Some(address) => {
+            let api = Listening::on(address).await?;
+            info!(address = %api.address(), console = config.api.console, "API listens");
+            Some(api)
+        }
+        None => None,
+    };
+    let mut running = App::new(config).engine(engine.clone()).start()?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        engine = engine.admin.abilities().engine,
+        folder = running.config.broker.embedded.as_ref().map(|folder| tracing::field::display(folder.display())),
+        lanes = running.config.core.lanes.len(),
+        "started"
+    );
     if let Some(admin) = admin {
         tokio::spawn(admin.serve(running.metrics.clone(), running.health.clone()));
     }
-    tokio::spawn(running.watch());
+    let watch = tokio::spawn(running.watch());
+    let api = api.map(|api| api.serve(running.api_state()));
     let mut current = Config::clone(&running.config);
-    match steady(&mut running, &mut current, &mut signals, &level, load).await {
+    let result = match steady(&mut running, &mut current, &mut signals, &level, load).await {
         Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,
         None => Ok(()),
+    };
+    // Whoever asks is answered to the end: enqueues with a refusal, since the drain.
+    if let Some(api) = api {
+        api.stop().await;
     }
+    watch.abort();
+    engine.close().await;
+    result
 }
 
 /// The config's broker. An embedded one's file is opened, and recovered if need be, where blocking is allowed.
 pub(super) async fn open(config: &Config) -> Result<Engine, Failure> {
     let config = config.clone();
     match tokio::task::spawn_blocking(move || compose::engine(&config)).await {
-        Ok(engine) => Ok(engine?),
+        Ok(Ok(engine)) => Ok(engine),
+        Ok(Err(ComposeError::Embedded(error))) => Err(unusable(&error)),
+        Ok(Err(error)) => Err(error.into()),
         Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
+}
+
+/// With what a person can do about it.
+pub(super) fn unusable(error: &OpenError) -> Failure {
+    let advice = match error {
+        OpenError::InUse { .. } => "stop that one, or name another folder in broker.url",
+        OpenError::Damaged { .. } => {
+            "nothing was changed: restore it from a copy, or move it away to begin anew without its tasks"
+        }
+        _ => "broker.url must name a folder that this user can write to",
+    };
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Failure::Store(format!("{error}{cause}; {advice}"))
 }
 
 /// Runs until a signal asks to stop; `None` if the dispatcher ended by itself.
@@ -100,6 +144,7 @@ async fn steady(
 /// Lets attempts under way end, for as long as the config grants; a second signal stops at once.
 async fn drain(running: &mut Running, grace: Duration, signals: &mut Signals, first: Stop) -> Result<(), Failure> {
     info!(signal = ?first, grace_ms = grace.as_millis(), "stop asked for; a second signal stops at once");
+    running.health.drain();
     running.handle.drain(grace);
     tokio::select! {
         summary = running.end() => {

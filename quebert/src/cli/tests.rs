@@ -10,7 +10,7 @@ fn the_definition_holds_together() {
 
 #[test]
 fn help_names_every_command_and_exit_code() {
-    assert_snapshot!(Cli::command().term_width(100).render_help(), @r#"
+    assert_snapshot!(Cli::command().term_width(100).render_help(), @r"
     HTTP push task queues on RabbitMQ that lose nothing
 
     Usage: quebert [OPTIONS] <COMMAND>
@@ -19,9 +19,15 @@ fn help_names_every_command_and_exit_code() {
       run             Take tasks from the queues and send them, until SIGTERM or SIGINT
       enqueue         Add tasks to a queue: one by flags, or NDJSON (an envelope a line) on standard
                       input
+      queues          Show the queues: what waits, what is under way, what of late came of it
+      pause           Take nothing more from a queue; what is under way goes on
+      resume          Take from a paused queue again
+      purge           Remove all waiting tasks of a queue for good
+      task            Look for a task, send it now, or take it out
       check           Tell all that is wrong with config and topology; changes nothing
       topology        Declare the queues, or print them as a definitions file
       dead            Look through dead letters, replay them, or delete them
+      events          Follow what happens, as it happens
       demo            Show it at work with nothing installed: broker in memory, sample executor, tasks
                       of three priorities
       completions     Print completions for a shell
@@ -32,18 +38,21 @@ fn help_names_every_command_and_exit_code() {
       -c, --config <FILE>    Config file in TOML; without, ./quebert.toml if there is one [env:
                              QUEBERT_CONFIG]
           --set <KEY=VALUE>  Overrides a key of the config; may be repeated
-          --broker <URL>     The broker's address; short for --set broker.url=URL
+          --broker <URL>     The broker's address; short for --set broker.url=URL. Commands that speak
+                             to the API go straight to that broker instead; the word `config` means the
+                             config's own
       -h, --help             Print help
       -V, --version          Print version
 
     Exit codes:
       0    done
       1    done in part: some items failed, or something is not as it should be
-      2    wrong usage or config; nothing was done
-      3    no broker could be reached
+      2    wrong usage or config, or refused as wrong; nothing was done
+      3    the API or the broker could not be reached, or takes nothing for now
       4    anything else that went wrong: files, the network, the terminal
       130  stopped at once by a second SIGINT (143: SIGTERM)
-    "#);
+      141  nobody reads the output any more
+    ");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `quebert topology`: declare what the config says, or print it for an administrator.
 
-use super::{Failure, connect, table};
+use super::{
+    Failure, rabbit,
+    table::{self, Set},
+};
 use crate::{compose, config::Config, config::Span};
 use clap::Subcommand;
 use quebert_broker_adapter::amqp::{Report, State};
@@ -33,7 +36,7 @@ pub(super) async fn topology(config: &Config, command: TopologyCommand) -> Resul
             Ok(())
         }
         TopologyCommand::Apply { json } => {
-            let admin = connect(config).await?;
+            let admin = rabbit(config)?;
             let reports = admin.apply().await?;
             admin.close().await;
             show(&reports, json)?;
@@ -66,5 +69,5 @@ pub(super) fn show(reports: &[Report], json: bool) -> io::Result<()> {
             vec![table::plain(&r.object), state.to_owned(), table::plain(&detail)]
         })
         .collect();
-    table::table(&mut out, &["OBJECT", "STATE", "DETAIL"], &rows)
+    table::table(&mut out, &[("OBJECT", Set::Left), ("STATE", Set::Left), ("DETAIL", Set::Left)], &rows)
 }

@@ -42,15 +42,15 @@ pub struct Filter {
     pub newer_than: Option<Duration>,
 }
 
-/// What is wrong with a filter.
+/// What is wrong with a field of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
     /// No task is ever given up for that.
-    #[error("reason: known reasons are {}", KNOWN_REASONS.join(", "))]
+    #[error("known reasons are {}", KNOWN_REASONS.join(", "))]
     Reason,
     /// A text that is longer than anything it could fit.
-    #[error("{0}: at most {TEXT_BYTES_MAX} bytes")]
+    #[error("at most {TEXT_BYTES_MAX} bytes")]
     TooLong(&'static str),
 }
 

@@ -227,8 +227,9 @@ fn fate(seed: u64, headers: &HeaderMap) -> u64 {
     let bytes = names.iter().filter_map(|name| headers.get(*name)).flat_map(|value| value.as_bytes());
     let hash =
         bytes.fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
-    // The low bits of FNV say too little of the last byte.
-    hash ^ (hash >> 32)
+    // FNV's low bits depend on too little; this is the finalizer of MurmurHash3, which mixes all of them.
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
 }
 
 #[cfg(test)]

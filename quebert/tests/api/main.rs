@@ -5,6 +5,7 @@
 mod access;
 mod batch;
 mod enqueue;
+mod schemathesis;
 mod shape;
 mod site;
 mod tasks;

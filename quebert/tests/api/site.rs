@@ -8,14 +8,17 @@ use hyper_util::rt::TokioIo;
 use quebert::{
     Config, MemoryBroker,
     adapters::{
-        admin::{Abilities, Admin, AdminError, Enqueue, Enqueued, Found, Place, PlaceStatus, Position, Sweeper, Swept},
+        admin::{
+            Abilities, Admin, AdminError, Enqueue, Enqueued, Found, FoundState, Place, PlaceStatus, Position, Sweeper,
+            Swept,
+        },
         http::{AddressGuard, HttpConfig, HttpTransport, TcpConnector, TlsClient, TlsSettings},
     },
     api::{Server, board::Board, feed::Feed, state::ApiState},
     dispatcher::{
         event::Event,
         ports::{BoxFuture, broker::PublishError, observer::Observer as _},
-        shell::{Dispatcher, Handle},
+        shell::Dispatcher,
     },
     health::Health,
     wire::TaskId,
@@ -29,46 +32,47 @@ use std::{
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 
 /// Tokens that tests use. They must have 16 bytes.
-pub const ENQUEUE: &str = "enqueue-enqueue-enqueue";
-pub const READ: &str = "read-read-read-read-read";
-pub const OPERATE: &str = "operate-operate-operate";
+pub(crate) const ENQUEUE: &str = "enqueue-enqueue-enqueue";
+pub(crate) const READ: &str = "read-read-read-read-read";
+pub(crate) const OPERATE: &str = "operate-operate-operate";
 
 /// The config that gives them their roles.
-pub fn tokens() -> String {
+pub(crate) fn tokens() -> String {
     let token = |role: &str, token: &str| format!("[api.tokens.{role}]\nroles = [\"{role}\"]\ntoken = \"{token}\"\n");
     token("enqueue", ENQUEUE) + &token("read", READ) + &token("operate", OPERATE)
 }
 
-pub struct Site {
-    pub address: SocketAddr,
-    pub broker: Arc<Fake>,
-    pub health: Arc<Health>,
-    pub handle: Handle,
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    pub(crate) broker: Arc<Fake>,
+    pub(crate) health: Arc<Health>,
+    /// What the dispatcher takes its tasks from.
+    pub(crate) memory: MemoryBroker,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The problem's code; panics if it is no problem in order.
     #[track_caller]
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let problem = self.json();
         assert_eq!(problem["status"], self.status.as_u16(), "{problem}");
@@ -81,7 +85,7 @@ impl Answer {
 
 impl Site {
     /// One with this config over the defaults, connected and ready.
-    pub async fn new(toml: &str) -> Self {
+    pub(crate) async fn new(toml: &str) -> Self {
         let config = Config::from_toml(toml).unwrap_or_else(|e| panic!("{e}"));
         let lanes: Vec<_> = config.core.lanes.iter().map(|l| (l.name.clone(), l.queue.clone())).collect();
         let memory = MemoryBroker::new();
@@ -91,7 +95,12 @@ impl Site {
             TcpConnector::new(guard, TlsClient::new(&TlsSettings::default()).unwrap()),
             HttpConfig::default(),
         );
-        let dispatcher = Dispatcher::builder(config.core.clone(), Arc::new(memory), Arc::new(transport)).build();
+        let board = Arc::new(Board::new(lanes.iter().map(|(name, _)| name.clone())));
+        let feed = Arc::new(Feed::default());
+        let dispatcher = Dispatcher::builder(config.core.clone(), Arc::new(memory.clone()), Arc::new(transport))
+            .observer(board.clone())
+            .observer(feed.clone())
+            .build();
         let handle = dispatcher.handle();
         tokio::spawn(dispatcher.run());
 
@@ -102,21 +111,27 @@ impl Site {
         let state = ApiState {
             config: Arc::new(config),
             admin: broker.clone(),
-            handle: handle.clone(),
+            handle,
             health: health.clone(),
-            board: Arc::new(Board::default()),
-            feed: Arc::new(Feed::default()),
+            board,
+            feed,
             started: Instant::now(),
         };
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(server.serve(state, async move { drop(stopped.await) }));
-        Self { address, broker, health, handle, stop, server }
+        Self { address, broker, health, memory, stop, server }
     }
 
     /// Asks on a connection of its own. `Host` is the address unless a header says otherwise.
-    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<String>) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<String>,
+    ) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -134,36 +149,36 @@ impl Site {
         Answer { status: parts.status, headers: parts.headers, text }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, &[], "").await
     }
 
     /// Posts JSON.
-    pub async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
         self.ask(Method::POST, path, &[("content-type", "application/json")], body).await
     }
 
     /// Ends the server in order.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         self.server.await.unwrap();
     }
 }
 
 /// A broker that keeps what it is given in a list and answers as it is told.
-pub struct Fake {
+pub(crate) struct Fake {
     /// What was stored.
-    pub stored: Mutex<Vec<Enqueue>>,
+    pub(crate) stored: Mutex<Vec<Enqueue>>,
     /// Whether it can look into its queues.
-    pub lookup: Mutex<bool>,
+    pub(crate) lookup: Mutex<bool>,
     /// What it says to each enqueue instead of storing.
-    pub failing: Mutex<Option<PublishError>>,
-    /// What it finds, whatever is looked for.
-    pub found: Mutex<Vec<Found>>,
+    pub(crate) failing: Mutex<Option<PublishError>>,
+    /// What it finds, whatever is looked for, besides what was stored.
+    pub(crate) found: Mutex<Vec<Found>>,
     /// Whether what it finds is free to be run or cancelled.
-    pub steerable: Mutex<bool>,
+    pub(crate) steerable: Mutex<bool>,
     /// What it was asked to steer.
-    pub steered: Mutex<Vec<String>>,
+    pub(crate) steered: Mutex<Vec<String>>,
 }
 
 impl Default for Fake {
@@ -244,7 +259,11 @@ impl Admin for Fake {
     }
 
     fn find(&self, id: TaskId) -> BoxFuture<'_, Result<Vec<Found>, AdminError>> {
-        let found = self.found.lock().unwrap().clone();
+        let mut found = self.found.lock().unwrap().clone();
+        let stored = self.stored.lock().unwrap();
+        let same = stored.iter().filter(|task| task.message.id.as_deref() == Some(id.as_str()));
+        let ready = |task: &Enqueue| (task.queue.clone(), FoundState::Ready, task.message.clone());
+        found.extend(same.map(ready).map(|(queue, state, message)| Found { queue, state, message }));
         self.steer("find", &id, found)
     }
 
@@ -254,7 +273,10 @@ impl Admin for Fake {
     }
 
     fn cancel(&self, id: TaskId) -> BoxFuture<'_, Result<bool, AdminError>> {
-        let any = self.free();
+        let mut stored = self.stored.lock().unwrap();
+        let before = stored.len();
+        stored.retain(|task| task.message.id.as_deref() != Some(id.as_str()));
+        let any = self.free() || stored.len() < before;
         self.steer("cancel", &id, any)
     }
 

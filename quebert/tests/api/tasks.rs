@@ -5,8 +5,11 @@ use http::{Method, StatusCode};
 use quebert::{
     Envelope, Message,
     adapters::admin::{Found, FoundState},
+    dispatcher::ports::broker::{Broker as _, Target},
     wire::{Bookkeeping, Form, JsonCodec, Timestamp},
 };
+use std::time::Duration;
+use tokio::net::TcpListener;
 
 fn found(state: FoundState) -> Found {
     let envelope = Envelope { id: Some("a".into()), ..Envelope::new("https://example.com/x") };
@@ -92,6 +95,41 @@ async fn a_broker_that_cannot_look_is_not_asked_and_the_answer_says_so() {
         assert_eq!((answer.status.as_u16(), &*answer.code()), (404, "task_not_held"));
     }
     assert!(site.broker.steered.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_this_dispatcher_holds_is_told_with_any_broker() {
+    let site = Site::new("[lanes.mail]\nqueue = \"mail\"\nslots_max = 1").await;
+    // It accepts by itself and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    for id in ["first", "second"] {
+        let envelope = Envelope { id: Some(id.into()), ..Envelope::new(&url) };
+        let message = envelope.to_message(Form::Envelope(&JsonCodec)).unwrap();
+        site.memory.publish(Target::Queue("mail".into()), message).await.unwrap();
+    }
+    let state = async |id: &str| site.get(&format!("/v1/tasks/{id}")).await.json()["state"].clone();
+    let reaches = async |id: &str, expect: &str| {
+        let reached = async {
+            while state(id).await.as_str().unwrap_or("null") != expect {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), reached).await.unwrap_or_else(|_| panic!("{id} {expect}"));
+    };
+    reaches("first", "in_flight").await;
+    reaches("second", "waiting").await;
+    let view = site.get("/v1/tasks/first").await.json();
+    assert_eq!((&view["queue"], &view["url"], &view["attempts"]), (&"mail".into(), &url.into(), &1.into()));
+    for (method, path) in [(Method::POST, "/v1/tasks/first/run"), (Method::DELETE, "/v1/tasks/first")] {
+        assert_eq!(site.ask(method, path, &[], "").await.code(), "under_way");
+    }
+    let run = site.post("/v1/tasks/second/run", "").await;
+    assert_eq!(run.json(), serde_json::json!({"id": "second", "was": "waiting"}));
+    assert_eq!(site.ask(Method::DELETE, "/v1/tasks/second", &[], "").await.status, StatusCode::NO_CONTENT);
+    reaches("second", "null").await;
+    assert_eq!(site.get("/v1/tasks/second").await.code(), "task_not_held");
+    assert_eq!(site.get("/v1/status").await.json()["in_flight"], 1);
 }
 
 #[tokio::test]

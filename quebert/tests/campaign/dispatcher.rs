@@ -33,6 +33,8 @@ pub(crate) fn quebert(args: &[&str]) -> Command {
 pub(crate) struct Dispatcher {
     child: Child,
     admin: String,
+    /// Where the HTTP API is, once that is told.
+    api: watch::Receiver<String>,
     logs: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -44,13 +46,16 @@ impl Dispatcher {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let logs = Arc::new(Mutex::new(VecDeque::new()));
         let (address, mut told) = watch::channel(String::new());
+        let (api_address, api) = watch::channel(String::new());
         let keep = logs.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Ok(json) = serde_json::from_str::<serde_json::Value>(&line)
-                    && json["message"] == "admin server listens"
-                {
-                    address.send_replace(json["address"].as_str().unwrap_or_default().to_owned());
+                let json = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
+                let told = json["address"].as_str().unwrap_or_default().to_owned();
+                match json["message"].as_str() {
+                    Some("admin server listens") => drop(address.send_replace(told)),
+                    Some("API listens") => drop(api_address.send_replace(told)),
+                    _ => {}
                 }
                 let mut kept = keep.lock().unwrap();
                 kept.push_back(line);
@@ -64,7 +69,14 @@ impl Dispatcher {
             Ok(Ok(address)) => address.clone(),
             _ => panic!("the dispatcher did not start: {:#?}", logs.lock().unwrap()),
         };
-        Self { child, admin, logs }
+        Self { child, admin, api, logs }
+    }
+
+    /// Where the HTTP API is.
+    pub(crate) async fn api(&self) -> String {
+        let mut api = self.api.clone();
+        let told = timeout(LIMIT, api.wait_for(|address| !address.is_empty())).await;
+        told.unwrap_or_else(|_| panic!("it tells of no API: {}", self.last_words())).unwrap().clone()
     }
 
     /// SIGKILL, and gone when this returns.

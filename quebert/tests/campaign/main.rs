@@ -1,4 +1,4 @@
-//! Campaigns: the program runs as a process against a RabbitMQ node of its own, things are killed, cut and frozen in
+//! Campaigns: the program runs as a process against a RabbitMQ node of its own, or with its embedded broker; things are killed, cut and frozen in
 //! mid-run, and a ledger says whether a task was lost and why a request was made twice.
 //!
 //! Each ends with one line of figures. `QUEBERT_LONG=1` runs the long forms. What the adapter's own tests prove piece by
@@ -10,6 +10,7 @@ mod broker_kills;
 mod delays;
 mod dispatcher;
 mod dispatcher_kills;
+mod embedded_kills;
 mod faults;
 mod ledger;
 mod producer;

@@ -23,7 +23,7 @@ pub(crate) const LANES: [(&str, u16); 2] = [("high", 48), ("low", 24)];
 pub(crate) const SLOTS: usize = 40;
 
 /// One campaign at a time: two would starve each other, and the limits of time would mean nothing.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+pub(crate) static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 pub(crate) struct World {
     pub(crate) node: PrivateRabbit,
@@ -179,7 +179,7 @@ pub(crate) fn say(line: &str) {
 }
 
 /// The task's id is the last part of its path, and says how the executor behaves.
-fn answer(ledger: &Ledger, request: &Recorded) -> Reply {
+pub(crate) fn answer(ledger: &Ledger, request: &Recorded) -> Reply {
     let id = request.target.rsplit('/').next().unwrap_or_default();
     let attempt = request.header("quebert-attempt").parse().unwrap_or(0);
     let status = if id.contains("fails") && attempt == 1 { 500 } else { 200 };
@@ -189,7 +189,7 @@ fn answer(ledger: &Ledger, request: &Recorded) -> Reply {
 }
 
 /// One executor has all the slots and all of the window, since nothing here is about neighbours.
-fn settings(url: &str, more: &str) -> String {
+pub(crate) fn settings(url: &str, more: &str) -> String {
     let lanes: String = LANES
         .iter()
         .map(|(lane, window)| format!("[lanes.{lane}]\nslots_max = {}\nwindow = {window}\n", window * 2 / 3))

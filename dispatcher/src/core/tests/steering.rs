@@ -5,6 +5,7 @@ use super::{
     world::{World, int, message},
     *,
 };
+use crate::ports::broker::Delivery;
 
 const LATER: &str = r#"{"id":"t","url":"http://host/later","delay_ms":4000}"#;
 
@@ -101,6 +102,60 @@ fn a_lane_goes_on_at_last_though_something_of_it_cannot_be_settled() {
     world.feed(Input::Published { id, result: Ok(()) });
     assert_eq!(world.answer(200, &[]), 1);
     settles(&world, &[Settlement::Requeued, Settlement::Retried, Settlement::Succeeded]);
+}
+
+#[test]
+fn how_long_a_lane_waits_to_go_on_counts_from_the_last_word() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    let first = world.open[&queue()].0;
+    for paused in [true, false] {
+        pause(&mut world, paused);
+    }
+    world.advance(80 * SECOND);
+    for paused in [true, false] {
+        pause(&mut world, paused);
+    }
+    world.advance(80 * SECOND);
+    assert_eq!(world.open[&queue()].0, first);
+    world.advance(20 * SECOND);
+    assert_ne!(world.open[&queue()].0, first);
+}
+
+#[test]
+fn what_comes_from_the_former_opening_of_a_lane_that_goes_on_is_ignored() {
+    let now = Now { mono: SECOND, wall: EPOCH };
+    let mut core = Core::new(config(vec![lane("a", 1)]), Codecs::default(), now);
+    core.handle(now, Input::Broker(BrokerEvent::Opened { source: queue(), opening: Opening(1) }));
+    for paused in [true, false] {
+        core.handle(now, Input::Pause { lane: "a".into(), paused });
+    }
+    // It was on its way; the broker has it back, and delivers it again.
+    let delivery = |opening, redelivered| {
+        let tag = Tag { opening: Opening(opening), seq: 1 };
+        BrokerEvent::Delivered(Delivery { tag, redelivered, message: message(r#"{"url":"http://host/"}"#) })
+    };
+    core.handle(now, Input::Broker(delivery(1, false)));
+    core.handle(now, Input::Broker(BrokerEvent::Opened { source: queue(), opening: Opening(2) }));
+    core.handle(now, Input::Broker(delivery(2, true)));
+    let sent = std::iter::from_fn(|| core.poll()).filter(|action| matches!(action, Action::Send { .. })).count();
+    assert_eq!((sent, core.deliveries()), (1, 1));
+}
+
+#[test]
+fn an_opening_that_replaces_another_ends_it() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    // As if the broker had opened the source anew without a word about the former opening.
+    let (_, lost) = world.lose(&queue(), 0);
+    assert_eq!(lost.len(), 1);
+    world.open_source(queue(), 8);
+    world.deliver_all();
+    assert_eq!(world.sending.len(), 1, "joined to the request under way");
+    world.answer(200, &[]);
+    settles(&world, &[Settlement::Requeued, Settlement::Succeeded]);
 }
 
 #[test]

@@ -87,6 +87,11 @@ impl Board {
         Destinations { destinations: ranked.into_iter().filter_map(view).collect(), more }
     }
 
+    /// Whether a person paused a lane.
+    pub fn is_paused(&self, lane: &str) -> bool {
+        self.state().lanes.iter().any(|known| &*known.name == lane && known.paused)
+    }
+
     /// Attempts under way, of all lanes.
     pub fn in_flight(&self) -> u32 {
         self.state().lanes.iter().map(|lane| lane.held().0).sum()

@@ -12,7 +12,7 @@ mod view;
 mod world;
 
 use super::{Failure, run::open, serve::Listening};
-use crate::{app::App, compose::Engine, intake::Desk, signals::Signals};
+use crate::{app::App, intake::Desk, signals::Signals};
 use clap::Args;
 use folder::Folder;
 use ledger::{Ledger, Sums};
@@ -63,7 +63,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let engine = open(&config).await?;
     let ledger = Arc::new(Ledger::new(engine.admin.clone()));
     let (output, teller) = args.output()?;
-    let counted = Engine { admin: ledger.clone(), ..engine.clone() };
+    let counted = engine.clone().with_admin(ledger.clone());
     let mut running = App::new(config).engine(counted).observer(teller.clone()).start()?;
     let api = api.serve(running.api_state());
     let address = format!("http://{}/", api.address());
@@ -100,6 +100,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let took = teller.elapsed();
     let left = ledger.close(&*engine.broker, &queues, &summary).await;
     let sums = left.map_err(|e| Failure::other("ask the broker what is left", e))?;
+    engine.close().await;
     let shown = stage.end();
     let balanced = sums.add_up() && running.metrics.imbalance().values().all(|n| *n == 0);
     told(took, &sums, ledger.refused()).and(shown)?;

@@ -39,7 +39,7 @@ impl Screen {
 
     /// Writes over the picture before, line by line, so that nothing flickers.
     pub(super) fn show(&mut self, lines: &[String]) -> io::Result<()> {
-        let text = format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"));
+        let text = format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\n"));
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()

@@ -73,9 +73,8 @@ impl Stage {
 
     fn tell_of_executors(&mut self) {
         for (name, up) in self.fleet.changes() {
-            let (fate, tone) =
-                if up { ("is back", Tone::Good) } else { ("goes down: connections are refused", Tone::Bad) };
-            self.teller.tell(&format!("executor {name}"), fate, tone);
+            let (fate, tone) = if up { ("executor is back", Tone::Good) } else { ("executor goes down", Tone::Bad) };
+            self.teller.tell(name, fate, tone);
         }
     }
 

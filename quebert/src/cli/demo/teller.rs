@@ -129,7 +129,11 @@ impl Observer for Teller {
     fn observe(&self, event: &Event) {
         match event {
             Event::AttemptEnded { task, number, status, class, duration, .. } => {
-                let outcome = status.map_or_else(|| (*class).replace('_', " "), |status| status.to_string());
+                let outcome = match (status, *class) {
+                    (Some(status), _) => status.to_string(),
+                    (None, "connect") => "refused".to_owned(),
+                    (None, class) => class.replace('_', " "),
+                };
                 let attempt = format!("attempt {number}: {outcome} in {}", spoken(*duration));
                 self.state().attempts.insert(task.clone(), attempt);
             }
@@ -148,10 +152,10 @@ impl Observer for Teller {
                     }
                     Settlement::Succeeded => self.say(lane, task, "done".to_owned(), Tone::Good, false),
                     Settlement::DeadLettered => {
-                        self.say(lane, task, "given up: kept as a dead letter".to_owned(), Tone::Bad, true);
+                        self.say(lane, task, "given up: a dead letter".to_owned(), Tone::Bad, true);
                     }
                     Settlement::Expired => {
-                        self.say(lane, task, "expired: its time was over".to_owned(), Tone::Bad, true);
+                        self.say(lane, task, "expired: too late now".to_owned(), Tone::Bad, true);
                     }
                     Settlement::Filtered => self.say(lane, task, "cancelled".to_owned(), Tone::Bad, true),
                     Settlement::Retried | Settlement::Requeued | Settlement::Duplicate => return,
@@ -170,7 +174,7 @@ impl Observer for Teller {
 /// A duration in words, as short as one remembers it.
 pub(super) fn spoken(duration: Duration) -> String {
     match duration.as_secs_f64() {
-        s if s < 0.001 => "under 1 ms".to_owned(),
+        s if s < 0.001 => "<1 ms".to_owned(),
         s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
         s => format!("{s:.1} s"),
     }

@@ -111,7 +111,7 @@ impl Line {
 /// The screen's lines, each at most as wide, and together at most as high, as the terminal.
 pub(super) fn lines(picture: &Picture, size: Size, color: bool) -> Vec<String> {
     let mut all = head(picture);
-    all.extend(lanes(&picture.lanes));
+    all.extend(lanes(&picture.lanes, size.columns));
     all.push(Line::default());
     all.extend(executors(&picture.executors));
     all.push(Line::default());
@@ -135,17 +135,21 @@ fn head(picture: &Picture) -> Vec<Line> {
     vec![
         Line::of(Look::Strong, " quebert demo")
             .and(Look::Plain, clock)
-            .and(Look::Plain, "look closer: ")
+            .and(Look::Plain, "web console: ")
             .and(Look::Strong, &*picture.address)
             .and(Look::Dim, format!("   {state}")),
-        Line::of(Look::Dim, " Tasks wait on disk, in lanes by priority. Each is an HTTP request to an executor;"),
-        Line::of(Look::Dim, " what fails is tried again later, and given up into the dead letters in the end."),
+        Line::of(Look::Dim, " Tasks wait on disk, in lanes by priority; each is a request to an executor."),
+        Line::of(Look::Dim, " What fails is tried again later, and ends among the dead letters if it must."),
         Line::default(),
     ]
 }
 
-fn lanes(lanes: &[LaneRow]) -> Vec<Line> {
-    let head = " LANE      READY  IN FLIGHT  DELAYED  DEAD  DONE/S       P50       P99  LAST 30 S";
+/// Columns of a lane's row before its last one.
+const LANE_COLUMNS: usize = 70;
+
+fn lanes(lanes: &[LaneRow], columns: usize) -> Vec<Line> {
+    let bars = columns.saturating_sub(LANE_COLUMNS).min(60);
+    let head = " LANE      READY  IN FLIGHT  DELAYED  DEAD  DONE/S      P50      P99  DONE";
     let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let row = |lane: &LaneRow| {
         let (figures, recent) = (&lane.figures, &lane.figures.recent);
@@ -153,19 +157,19 @@ fn lanes(lanes: &[LaneRow]) -> Vec<Line> {
         let ready = count(lane.queue.map(|queue| queue.ready));
         let delayed = count(lane.queue.and_then(|queue| queue.delayed));
         let busy = format!("{}/{}", figures.in_flight, lane.slots_max);
-        let after = if figures.paused { "paused".to_owned() } else { sparkline(&recent.succeeded_by_s, 30) };
+        let after = if figures.paused { "paused".to_owned() } else { sparkline(&recent.succeeded_by_s, bars) };
         Line::of(look, format!(" {:<8}", lane.name))
             .and(Look::Plain, format!(" {ready:>6}  {busy:>9}  {delayed:>7}  "))
             .and(if lane.dead > Some(0) { Look::Bad } else { Look::Plain }, format!("{:>4}", count(lane.dead)))
             .and(Look::Plain, format!("  {:>6.1}", recent.succeeded_per_s))
-            .and(Look::Plain, format!("  {:>8}  {:>8}  ", millis(recent.attempt_p50_ms), millis(recent.attempt_p99_ms)))
+            .and(Look::Plain, format!("  {:>7}  {:>7}  ", millis(recent.attempt_p50_ms), millis(recent.attempt_p99_ms)))
             .and(if figures.paused { Look::Trouble } else { Look::Good }, after)
     };
     std::iter::once(Line::of(Look::Dim, head)).chain(lanes.iter().map(row)).collect()
 }
 
 fn executors(executors: &[ExecutorRow]) -> Vec<Line> {
-    let head = " EXECUTOR  STATE  IN FLIGHT  REQUESTS  FAILED       P50       P99  WHAT IT IS LIKE";
+    let head = " EXECUTOR  STATE  IN FLIGHT  REQUESTS  FAILED      P50      P99  WHAT IT DOES";
     let row = |executor: &ExecutorRow| {
         let (state, look) = if executor.up { ("up", Look::Good) } else { ("DOWN", Look::Bad) };
         let failed = if executor.failed > 0 { Look::Trouble } else { Look::Plain };
@@ -174,7 +178,7 @@ fn executors(executors: &[ExecutorRow]) -> Vec<Line> {
             .and(look, format!("  {state:<5}"))
             .and(Look::Plain, format!("  {:>9}  {:>8}  ", executor.in_flight, executor.attempts))
             .and(failed, format!("{:>6}", executor.failed))
-            .and(Look::Plain, format!("  {:>8}  {:>8}  ", millis(recent.attempt_p50_ms), millis(recent.attempt_p99_ms)))
+            .and(Look::Plain, format!("  {:>7}  {:>7}  ", millis(recent.attempt_p50_ms), millis(recent.attempt_p99_ms)))
             .and(Look::Dim, executor.manner)
     };
     std::iter::once(Line::of(Look::Dim, head)).chain(executors.iter().map(row)).collect()
@@ -190,11 +194,11 @@ fn news(news: &[News], room: usize) -> Vec<Line> {
             Tone::Bad => Look::Bad,
         };
         let News { at, lane, whom, attempt, fate, .. } = news;
-        Line::of(Look::Dim, format!(" {:>6.1}s  ", at.as_secs_f64()))
-            .and(Look::Plain, format!("{lane:<6}  {whom:<14}  {attempt:<31}  "))
+        Line::of(Look::Dim, format!("{:>6.1}s  ", at.as_secs_f64()))
+            .and(Look::Plain, format!("{lane:<6}  {whom:<13}  {attempt:<27}  "))
             .and(look, &**fate)
     };
-    let title = Line::of(Look::Dim, " WHAT HAPPENS (tasks that are done at once are not listed)");
+    let title = Line::of(Look::Dim, " WHAT HAPPENS, but for tasks that are done at once");
     let last = &news[news.len().saturating_sub(room)..];
     let blank = (last.len()..room).map(|_| Line::default());
     std::iter::once(title).chain(last.iter().map(line)).chain(blank).collect()
@@ -280,7 +284,25 @@ mod tests {
     fn everything_fits_on_one_screen() {
         let lines = lines(&picture(), Size { columns: 100, rows: 17 }, false);
         let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
-        assert_snapshot!(lines.join("\n"), @"");
+        assert_snapshot!(lines.join("\n"), @r"
+         quebert demo  01:23   web console: http://127.0.0.1:9460/   Ctrl-C ends it
+         Tasks wait on disk, in lanes by priority. Each is an HTTP request to an executor;
+         what fails is tried again later, and given up into the dead letters in the end.
+
+         LANE      READY  IN FLIGHT  DELAYED  DEAD  DONE/S       P50       P99  LAST 30 S
+         high         41        3/4        -     2     5.2     12 ms     1.2 s   ▁▄█
+         low          41        3/4        -     2     5.2     12 ms     1.2 s  paused
+
+         EXECUTOR  STATE  IN FLIGHT  REQUESTS  FAILED       P50       P99  WHAT IT IS LIKE
+         fast      up             0        12       0         -         -  milliseconds
+         unsteady  DOWN           0         0       3         -         -  goes down
+
+         WHAT HAPPENS (tasks that are done at once are not listed)
+            7.7s  high    payment-0007    attempt 1: 503 in 4 ms           again in 500 ms
+            8.8s  high    payment-0008    attempt 1: 503 in 4 ms           again in 500 ms
+            9.9s  high    payment-0009    attempt 1: 503 in 4 ms           again in 500 ms
+         321 enqueued so far: 200 done, 0 expired, 4 dead; 14 attempts tried again
+        ");
     }
 
     #[test]

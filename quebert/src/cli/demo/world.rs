@@ -29,6 +29,9 @@ slots_max = 4
 [pool]
 slots = 10
 
+[destinations]
+window_share = 100
+
 [limits]
 bury_expired = false
 
@@ -63,11 +66,11 @@ impl Fleet {
         let (up, down) = (Duration::from_secs(12), Duration::from_secs(5));
         let mut members = Vec::new();
         for (name, words, manner) in [
-            ("fast", "answers within milliseconds", Manner::Fast),
-            ("flaky", "3 of 10 answers are 503", Manner::Flaky { percent: 30 }),
-            ("slow", "takes 0.5 to 1.5 s", Manner::Slow { ms: 500..=1500 }),
-            ("limited", "429 with Retry-After above 3 a second", Manner::Limited { burst: 2, per_s: 3 }),
-            ("unsteady", "down for 5 of every 17 s", Manner::Outages { up, down }),
+            ("fast", "5 to 25 ms", Manner::Fast),
+            ("flaky", "3 in 10 fail", Manner::Flaky { percent: 30 }),
+            ("slow", "0.5 to 1.5 s", Manner::Slow { ms: 500..=1500 }),
+            ("limited", "429 above 3/s", Manner::Limited { burst: 2, per_s: 3 }),
+            ("unsteady", "5 s down in 17", Manner::Outages { up, down }),
         ] {
             let executor = Executor::start(manner, SEED).await?;
             members.push(Member { name, manner: words, executor, up: true });

@@ -327,8 +327,14 @@ fn invariant_nothing_new_from_a_paused_lane(machine: &Machine) -> Result<(), Str
 
 /// Each question about a task is answered once, by what is held of it: what waits can be steered, the rest is left alone.
 fn invariant_steering(machine: &Machine) -> Result<(), String> {
-    let (told, due) = (&machine.world.steered, &machine.step.answers_due);
-    hold!(machine.world.stopped || told == due, "{told:?} was answered, not {due:?}");
+    let (told, steered) = (&machine.world.steered, &machine.step.steered);
+    let due: Vec<_> = steered.iter().map(|(_, _, due)| *due).collect();
+    hold!(machine.world.stopped || *told == due, "{told:?} was answered, not {due:?}");
+    let Some((id, how, _)) = steered else { return Ok(()) };
+    for held in machine.world.core.find(id) {
+        let waits = held.state == HeldState::Delayed || (held.state == HeldState::Waiting && *how == Steer::Cancel);
+        hold!(!waits, "{id} is still {:?} after {how:?}", held.state);
+    }
     Ok(())
 }
 

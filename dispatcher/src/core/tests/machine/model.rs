@@ -122,8 +122,8 @@ pub(super) struct Step {
     pub(super) pauses: Vec<(Arc<str>, bool)>,
     /// What should have been said of that.
     pub(super) pauses_due: Vec<(Arc<str>, bool)>,
-    /// What the answer to somebody who steers a task should be.
-    pub(super) answers_due: Vec<Steered>,
+    /// Somebody who steers a task, and what the answer should be.
+    pub(super) steered: Option<(TaskId, Steer, Steered)>,
 }
 
 impl Machine {
@@ -223,8 +223,8 @@ impl Machine {
             Steer::RunNow => (known.hurried, known.not_before, known.floor) = (true, None, None),
             Steer::Cancel => (known.cancelled, known.ended) = (true, true),
         }
-        let step = Step { answers_due: vec![expect], ..Step::default() };
-        self.feed_with(Input::Steer { task: id, how }, step)
+        let steered = Some((id.clone(), how, expect));
+        self.feed_with(Input::Steer { task: id, how }, Step { steered, ..Step::default() })
     }
 
     /// Feeds the core, takes in what it did, and checks everything.

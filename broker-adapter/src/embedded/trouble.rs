@@ -1,0 +1,117 @@
+//! When the disk fails: what happened is found out from the file, publishes are refused, and it is tried again with
+//! growing pauses. Nothing that was confirmed is given up, and nothing is confirmed on trust.
+
+use super::store::{Fate, Store};
+use quebert_dispatcher::ports::broker::BrokerEvent;
+use std::time::{Duration, Instant};
+
+/// The first pause.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause: what settles the tasks that are out waits no longer than this once there is room.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The disk doesn't take what is written.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) retry_at: Instant,
+    pause: Duration,
+    words: String,
+}
+
+impl Store {
+    /// A transaction failed. The database takes nothing more until it is opened again, and then it tells whether the
+    /// transaction is there. If it is, a failed sync may still have left parts of it in memory only.
+    pub(super) fn find_out(&mut self, number: u64, words: String) -> Fate {
+        self.disk = None;
+        match self.medium.open() {
+            Ok(disk) => {
+                let landed = disk.number() >= number;
+                self.disk = Some(disk);
+                if !landed {
+                    return Fate::Nowhere(words);
+                }
+                self.written();
+                Fate::Unknown { words, landed: Some(true) }
+            }
+            Err(error) => {
+                tracing::error!(file = %self.medium.path().display(), %error, "the store can't be opened again");
+                self.doubt = Some(number);
+                Fate::Unknown { words, landed: None }
+            }
+        }
+    }
+
+    /// From now on publishes are refused, until a try goes well.
+    pub(super) fn begin_trouble(&mut self, words: String) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.words = words;
+            trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
+            trouble.retry_at = Instant::now() + trouble.pause;
+            return;
+        }
+        tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write; publishes are refused");
+        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words });
+        self.tell_all(|| BrokerEvent::Blocked(true));
+    }
+
+    /// What to answer to those who want something written.
+    pub(super) fn words(&self) -> String {
+        let words = self.trouble.as_ref().map_or("it is not open", |trouble| &trouble.words);
+        format!("the store can't write: {words}")
+    }
+
+    /// Tries again, if it is time.
+    pub(super) fn try_again(&mut self) {
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.retry_at <= Instant::now()) {
+            self.try_now();
+        }
+    }
+
+    /// Tries again, if there is trouble: opens the file, writes what settles tasks, then looks whether there is room.
+    pub(super) fn try_now(&mut self) {
+        if self.trouble.is_none() {
+            return;
+        }
+        if let Err(words) = self.mend() {
+            return self.begin_trouble(words);
+        }
+        tracing::info!(file = %self.medium.path().display(), "the store can write again");
+        self.trouble = None;
+        self.tell_all(|| BrokerEvent::Blocked(false));
+    }
+
+    fn mend(&mut self) -> Result<(), String> {
+        if self.disk.is_none() {
+            self.disk = Some(self.medium.open().map_err(|error| error.to_string())?);
+        }
+        let number = self.disk.as_ref().map_or(0, super::disk::Disk::number);
+        if let Some(doubtful) = self.doubt.take() {
+            let landed = number >= doubtful;
+            if landed {
+                self.written();
+            }
+            // Its deliveries are old by now.
+            for (handed, _) in std::mem::take(&mut self.batch.handed).iter().rev() {
+                self.core.take_back(handed);
+            }
+            self.gather();
+            self.settle_batch(landed);
+        }
+        match self.write() {
+            Fate::Stored => {}
+            Fate::Nowhere(words) => return Err(words),
+            Fate::Unknown { words, landed } => {
+                if let Some(landed) = landed {
+                    self.settle_batch(landed);
+                }
+                return Err(words);
+            }
+        }
+        let disk = self.disk.as_mut().ok_or("it is not open")?;
+        if let Err(fault) = disk.probe() {
+            self.disk = None;
+            return Err(fault.to_string());
+        }
+        Ok(())
+    }
+}
