@@ -86,6 +86,16 @@ impl Answer {
 impl Site {
     /// One with this config over the defaults, connected and ready.
     pub(crate) async fn new(toml: &str) -> Self {
+        let fake = Arc::new(Fake::default());
+        Self::of(toml, fake.clone(), fake).await
+    }
+
+    /// One whose broker has another operators' side.
+    pub(crate) async fn over(toml: &str, admin: Arc<dyn Admin>) -> Self {
+        Self::of(toml, admin, Arc::default()).await
+    }
+
+    async fn of(toml: &str, admin: Arc<dyn Admin>, broker: Arc<Fake>) -> Self {
         let config = Config::from_toml(toml).unwrap_or_else(|e| panic!("{e}"));
         let lanes: Vec<_> = config.core.lanes.iter().map(|l| (l.name.clone(), l.queue.clone())).collect();
         let memory = MemoryBroker::new();
@@ -107,10 +117,9 @@ impl Site {
         let health = Arc::new(Health::new(lanes.iter().map(|(name, _)| name.clone())));
         health.observe(&Event::BrokerConnected);
         lanes.iter().for_each(|(lane, _)| health.observe(&Event::LaneOpen { lane: lane.clone(), open: true }));
-        let broker = Arc::new(Fake::default());
         let state = ApiState {
             config: Arc::new(config),
-            admin: broker.clone(),
+            admin,
             handle,
             health: health.clone(),
             board,
