@@ -341,3 +341,10 @@ async fn listings_wait_for_each_other_where_looking_hides() {
         assert_eq!(listing.await.unwrap(), "abcdef");
     }
 }
+
+#[tokio::test]
+async fn the_smallest_rate_is_a_rate() {
+    let (site, _shelf) = site(true).await;
+    let begun = site.post("/v1/dead/delete", json!({"rate_per_s": 5e-324}).to_string()).await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED, "{begun:?}");
+}
