@@ -8,6 +8,7 @@ mod dead;
 mod enqueue;
 mod events;
 mod queues;
+mod rabbit;
 mod schemathesis;
 mod shape;
 mod shelf;
