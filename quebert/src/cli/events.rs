@@ -123,7 +123,8 @@ impl Follower<'_> {
                     writeln!(out, "{}", line(&view))?
                 }
                 out.flush()?;
-                if let Some(left) = &mut self.left {
+                // A gap is no event.
+                if let Some(left) = self.left.as_mut().filter(|_| view.kind != "missed") {
                     *left -= 1;
                     if *left == 0 {
                         return Ok(None);
