@@ -4,6 +4,9 @@
 
 #[cfg(feature = "testing")]
 pub mod contract;
+mod once;
+
+pub use once::OnceMemory;
 
 use quebert_dispatcher::ports::{
     BoxFuture,
