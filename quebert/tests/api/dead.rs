@@ -313,6 +313,7 @@ async fn an_action_that_makes_no_sense_is_refused_with_its_fields() {
         (r#"{"filters": {"queue": "high"}}"#, "invalid_body", Some("filters")),
         (r#"{"dry_run": 1}"#, "invalid_body", Some("dry_run")),
         (r#"{"limit": 0}"#, "invalid_body", Some("limit")),
+        (r#"{"limit": 9223372036854775808}"#, "invalid_body", Some("limit")),
         (r#"{"rate_per_s": 0}"#, "invalid_body", Some("rate_per_s")),
         (r#"{"rate_per_s": 1e300}"#, "invalid_body", Some("rate_per_s")),
     ] {

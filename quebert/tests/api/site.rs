@@ -182,6 +182,8 @@ pub(crate) struct Fake {
     pub(crate) lookup: Mutex<bool>,
     /// What it says to each enqueue instead of storing.
     pub(crate) failing: Mutex<Option<PublishError>>,
+    /// Whether it panics instead.
+    pub(crate) panicking: Mutex<bool>,
     /// What it finds, whatever is looked for, besides what was stored.
     pub(crate) found: Mutex<Vec<Found>>,
     /// Whether what it finds is free to be run or cancelled.
@@ -196,6 +198,7 @@ impl Default for Fake {
             stored: Mutex::default(),
             lookup: Mutex::default(),
             failing: Mutex::default(),
+            panicking: Mutex::default(),
             found: Mutex::default(),
             steerable: Mutex::new(true),
             steered: Mutex::default(),
@@ -209,6 +212,8 @@ impl Fake {
     }
 
     fn store(&self, task: Enqueue) -> Result<Enqueued, PublishError> {
+        let panicking = *self.panicking.lock().unwrap();
+        assert!(!panicking, "as the test wants it");
         if let Some(error) = self.failing.lock().unwrap().clone() {
             return Err(error);
         }

@@ -152,6 +152,7 @@ test("a token is asked for, kept for the tab, sent in a header and never in an a
 test("what a token may not do says why, and does nothing", async () => {
   const mock = await startMock({ tokens: { "reader-token-0123456789": ["read"] } });
   const page = await openPage(mock.url);
+  await page.getByRole("dialog", { name: "Token" }).waitFor();
   await page.keyboard.type("reader-token-0123456789");
   await page.keyboard.press("Enter");
   const pause = page.getByRole("button", { name: "Pause high" });

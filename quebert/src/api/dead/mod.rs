@@ -271,8 +271,8 @@ fn read_action(body: &[u8]) -> Result<DeadAction, Fault> {
     if action.rate_per_s.is_some_and(|rate| !(rate > 0.0 && rate <= RATE_MAX)) {
         say("rate_per_s", "above 0, at most 1000000");
     }
-    if action.limit == Some(0) {
-        say("limit", "at least 1");
+    if action.limit.is_some_and(|limit| limit == 0 || i64::try_from(limit).is_err()) {
+        say("limit", "1 to 9223372036854775807");
     }
     if wrong.is_empty() { Ok(action) } else { Err(invalid("a field is out of range", wrong)) }
 }
