@@ -32,6 +32,9 @@ use tokio::{
 };
 use world::Fleet;
 
+/// Lines that wait to be printed. Whoever reads more slowly misses some.
+const LINES: usize = 4096;
+
 /// Flags of `quebert demo`.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -114,7 +117,7 @@ impl DemoArgs {
         if !self.plain && screen::possible() {
             return Ok((Output::Screen(Screen::open()?), Arc::new(Teller::new(None))));
         }
-        let (sender, lines) = mpsc::unbounded_channel();
+        let (sender, lines) = mpsc::channel(LINES);
         Ok((Output::Lines(lines), Arc::new(Teller::new(Some(sender)))))
     }
 
