@@ -12,7 +12,7 @@ use crate::{
     queue::{self, Figures, QueueId, QueueName, Spot},
 };
 use quebert_dispatcher::ports::broker::{PublishError, Target};
-use quebert_wire::{Message, TaskId, Timestamp, header};
+use quebert_wire::{HeaderValue, Message, TaskId, Timestamp, header};
 use std::sync::Arc;
 
 /// Most messages of one page.
@@ -215,6 +215,7 @@ impl Store {
             for name in [header::DUE_AT, header::HOP_AT, header::RETURN_TO] {
                 message.headers.remove(name);
             }
+            message.headers.insert(header::RUN_NOW.to_owned(), HeaderValue::Bool(true));
             let Some(record) = Record::new(&message, now()) else { continue };
             if self.trouble.is_some() {
                 return Err(AdminError::Unavailable(self.words()));

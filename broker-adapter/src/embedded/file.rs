@@ -19,7 +19,7 @@ pub(super) const FILE: &str = "quebert.redb";
 /// What it is called until it is made.
 const UNFINISHED: &str = "quebert.redb.new";
 /// Whoever holds a lock on this uses the folder.
-const LOCK: &str = "quebert.lock";
+pub(super) const LOCK: &str = "quebert.lock";
 /// Memory for pages of the file. The waiting messages have a cache of their own.
 const PAGE_CACHE_BYTES: usize = 32 << 20;
 

@@ -397,6 +397,8 @@ impl<P> QueueCore<P> {
         } else if spot.seq < line.cursor {
             line.returned.insert(spot.seq);
             line.entries.get_mut(&spot.seq).expect("just inserted").noted = true;
+            // What was never delivered may have fallen behind the mark: the mark must be as far as the core says.
+            self.changes.push(Change::HandedOut { spot, again: false, crashes });
             self.changes.push(Change::Returned { spot, crashes });
         }
     }
@@ -539,8 +541,6 @@ impl<P> QueueCore<P> {
             let redelivered = std::mem::replace(&mut entry.delivered, true);
             let crashes = entry.crashes;
             let spot = Spot { queue, seq };
-            // What was ready again lies below the mark: only a note of its own can tell that it is out.
-            entry.noted |= again;
             self.changes.push(Change::HandedOut { spot, again, crashes });
             return Ok(Some(Handed { client: consumer.client, tag, spot, redelivered, crashes, again }));
         }

@@ -9,6 +9,8 @@
 mod consumers;
 mod core;
 mod line;
+#[cfg(test)]
+mod tests;
 
 pub use self::core::{Change, Found, Full, Handed, Limits, QueueCore, Room, Taken};
 pub use consumers::Closed;

@@ -47,6 +47,8 @@ struct Client {
     broker: Arc<EmbeddedBroker>,
     events: mpsc::Receiver<BrokerEvent>,
     openings: BTreeMap<Opening, Spot>,
+    /// What was asked for and has not opened yet. It is left alone, or its deliveries could be taken for later ones'.
+    awaited: BTreeSet<Spot>,
     held: Vec<(Tag, Key, Copy)>,
     /// Acked, which is durable once the client has stopped.
     acked: Vec<Key>,
@@ -129,10 +131,12 @@ impl<'a> Life<'a> {
     fn new_client(&mut self) {
         let broker = Arc::new(self.root.another());
         let events = broker.start();
-        let client = Client { broker, events, openings: BTreeMap::new(), held: Vec::new(), acked: Vec::new() };
+        let (openings, awaited, held, acked) = Default::default();
+        let mut client = Client { broker, events, openings, awaited, held, acked };
         for spot in Spot::all().filter(|spot| spot.source().is_some()) {
             if self.rng.random_bool(0.5) {
                 self.ledger.opened(spot);
+                client.awaited.insert(spot);
                 client.broker.open(spot.source().expect("filtered"), self.rng.random_range(1..20));
             }
         }
@@ -161,6 +165,9 @@ impl<'a> Life<'a> {
         let spots: Vec<Spot> = Spot::all().filter(|spot| spot.source().is_some()).collect();
         let spot = spots[self.rng.random_range(0..spots.len())];
         let source = spot.source().expect("filtered");
+        if client.awaited.contains(&spot) {
+            return;
+        }
         match self.rng.random_range(0..4) {
             0 => client.broker.pause(&source),
             n => {
@@ -171,6 +178,7 @@ impl<'a> Life<'a> {
                 client.broker.close(&source);
                 if n > 1 {
                     self.ledger.opened(spot);
+                    client.awaited.insert(spot);
                     client.broker.open(source, self.rng.random_range(1..20));
                 }
             }
@@ -365,7 +373,7 @@ impl<'a> Life<'a> {
                 self.stored(key, "published", &result, [None], to);
             }
             (Asked::Stray { key }, Answer::Published(result)) => {
-                if !matches!(result, Err(PublishError::Returned(_))) && !self.disk.is_dead() {
+                if !matches!(result, Err(PublishError::Returned(_))) && !self.may_fail() {
                     self.ledger.fault(key, &format!("has nowhere to go, and the answer is {result:?}"));
                 }
             }
@@ -544,7 +552,9 @@ impl<'a> Life<'a> {
     fn take_in_one(&mut self, n: usize, event: BrokerEvent) {
         match event {
             BrokerEvent::Opened { source, opening } => {
-                self.clients[n].openings.insert(opening, Spot::of(&source));
+                let spot = Spot::of(&source);
+                self.clients[n].awaited.remove(&spot);
+                self.clients[n].openings.insert(opening, spot);
             }
             BrokerEvent::Closed { opening } => {
                 self.clients[n].openings.remove(&opening);
@@ -559,7 +569,7 @@ impl<'a> Life<'a> {
                     self.clients[n].held.push((delivery.tag, key, copy));
                 }
             }
-            BrokerEvent::SourceFailed { source, detail } if !self.disk.is_dead() => {
+            BrokerEvent::SourceFailed { source, detail } if !self.may_fail() => {
                 self.ledger.wrong.push(format!("{source:?} failed: {detail}"));
             }
             _ => {}

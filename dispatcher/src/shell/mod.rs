@@ -162,7 +162,8 @@ impl Handle {
         self.tell(Command::Pause(lane.into(), false));
     }
 
-    /// Sends a task that is held here and waits for its moment as soon as a slot is free.
+    /// Sends a task that is held here and waits for its moment, or for its backoff, as soon as a slot is free. The one
+    /// exception to the promise that no attempt is early. It is `Done`, too, for a task that waits for nothing but a slot.
     pub async fn run_now(&self, id: TaskId) -> Steered {
         self.ask(|answer| Command::Steer(id, Steer::RunNow, answer)).await.unwrap_or(Steered::NotHeld)
     }

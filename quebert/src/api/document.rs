@@ -87,7 +87,7 @@ fn complete(operation: &mut Value, need: Need) {
             let schema = json!({"$ref": "#/components/schemas/Problem"});
             response["content"] = json!({"application/problem+json": {"schema": schema}});
         }
-        if status == "503" {
+        if status == "503" || status == "429" {
             response["headers"] = json!({"Retry-After": {
                 "description": "Seconds to wait.", "required": true, "schema": {"type": "integer", "minimum": 1},
             }});

@@ -208,19 +208,19 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&cli.sources, args).await,
         Command::Enqueue(args) => enqueue::enqueue(&cli.sources, args).await,
-        Command::Queues(args) => queues::queues(Way::choose(&cli.sources, &args.api)?, &args).await,
+        Command::Queues(args) => queues::queues(Way::choose(&cli.sources, &args.api).await?, &args).await,
         Command::Pause(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "pause")?, &args, true).await,
         Command::Resume(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "resume")?, &args, false).await,
         Command::Purge(args) => {
             queues::confirmed(&args)?;
-            queues::purge(Way::choose(&cli.sources, &args.api)?, &args).await
+            queues::purge(Way::choose(&cli.sources, &args.api).await?, &args).await
         }
-        Command::Task(args) => task::task(Way::choose(&cli.sources, &args.api)?, &args.command).await,
+        Command::Task(args) => task::task(Way::choose(&cli.sources, &args.api).await?, &args.command).await,
         Command::Check(args) => check::check(&cli.sources, &args).await,
         Command::Topology(command) => topology::topology(&cli.sources.load()?, command).await,
         Command::Dead(args) => {
             args.confirmed()?;
-            dead::dead(Way::choose(&cli.sources, &args.api)?, args).await
+            dead::dead(Way::choose(&cli.sources, &args.api).await?, args).await
         }
         Command::Events(args) => events::events(&Way::api_only(&cli.sources, &args.api, "events")?, &args).await,
         Command::Demo(args) => demo::demo(args).await,

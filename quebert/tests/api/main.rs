@@ -4,8 +4,12 @@
 
 mod access;
 mod batch;
+mod dead;
 mod enqueue;
+mod events;
+mod queues;
 mod schemathesis;
 mod shape;
+mod shelf;
 mod site;
 mod tasks;

@@ -24,6 +24,7 @@ use http::{HeaderMap, StatusCode};
 use one::{What, one};
 use quebert_broker_adapter::admin::{AdminError, Place, Position, Sweeper, Swept};
 use run::{Order, WaysBack};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -251,8 +252,13 @@ async fn begin(
 }
 
 fn read_action(body: &[u8]) -> Result<DeadAction, Fault> {
-    if let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        return Err(Fault::new(Code::InvalidJson, e.to_string()));
+    let said: Value = serde_json::from_slice(body).map_err(|e| Fault::new(Code::InvalidJson, e.to_string()))?;
+    // A list would be read as an object's fields in their order, and an empty one as a filter that all letters fit.
+    for (path, part) in [("", Some(&said)), ("filter", said.get("filter"))] {
+        if part.is_some_and(|part| !part.is_object()) {
+            let field = FieldError { field: path.to_owned(), detail: "must be an object".to_owned() };
+            return Err(invalid("a field is not what this takes", vec![field]));
+        }
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let action: DeadAction = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
@@ -265,8 +271,8 @@ fn read_action(body: &[u8]) -> Result<DeadAction, Fault> {
     if action.rate_per_s.is_some_and(|rate| !(rate > 0.0 && rate <= RATE_MAX)) {
         say("rate_per_s", "above 0, at most 1000000");
     }
-    if action.limit == Some(0) {
-        say("limit", "at least 1");
+    if action.limit.is_some_and(|limit| limit == 0 || i64::try_from(limit).is_err()) {
+        say("limit", "1 to 9223372036854775807");
     }
     if wrong.is_empty() { Ok(action) } else { Err(invalid("a field is out of range", wrong)) }
 }

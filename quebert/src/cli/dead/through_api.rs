@@ -104,6 +104,10 @@ async fn by_keys(client: &Client, deed: Deed, keys: &[String], how: &HowArgs) ->
             Err(ClientError::Problem { problem, .. }) if problem.code == "dead_letter_not_found" => {
                 outcome.missing.push(key.clone());
             }
+            Err(ClientError::Problem { problem, .. }) if problem.code == "no_way_back" => {
+                outcome.matched += 1;
+                outcome.stuck += 1;
+            }
             // What is done is told before what went wrong.
             Err(e) => {
                 if outcome.done > 0 {
