@@ -190,6 +190,14 @@ impl Handle {
     }
 }
 
+/// The next command. Nothing is lost when it is given up, since what it holds is taken in its first turn.
+async fn next(first: &mut Option<Command>, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Option<Command> {
+    match first.take() {
+        Some(command) => Some(command),
+        None => inbox.recv().await,
+    }
+}
+
 /// What a dispatcher did, in its own books.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -225,7 +233,19 @@ impl Dispatcher {
     /// Runs until it is drained or stopped. Faults of the broker don't end it.
     pub async fn run(self) -> Summary {
         let Self { parts, handle: _handle, mut inbox } = self;
-        let Builder { mut config, codecs, broker, transport, clock, requests, hooks, observers, paused } = parts;
+        let Builder { mut config, codecs, broker, transport, clock, requests, hooks, observers, mut paused } = parts;
+        // What was paused before the start is not even opened.
+        let mut first = None;
+        while let Ok(command) = inbox.try_recv() {
+            match command {
+                Command::Pause(lane, true) => drop(paused.insert(lane)),
+                Command::Pause(lane, false) => drop(paused.remove(&lane)),
+                other => {
+                    first = Some(other);
+                    break;
+                }
+            }
+        }
         config.mediated = !hooks.is_empty();
         let mediated = config.mediated;
         let mut events = broker.start();
@@ -256,7 +276,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 biased;
-                Some(command) = inbox.recv() => match command {
+                Some(command) = next(&mut first, &mut inbox) => match command {
                     Command::Drain(grace) => {
                         let deadline = shell.clock.now().mono + grace;
                         shell.feed(Input::Drain { deadline });
