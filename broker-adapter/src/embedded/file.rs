@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "quebert.redb";
 /// What it is called until it is made.
 const UNFINISHED: &str = "quebert.redb.new";
 /// Whoever holds a lock on this uses the folder.
-const LOCK: &str = "quebert.lock";
+pub(super) const LOCK: &str = "quebert.lock";
 /// It holds nothing but room, for settling tasks on a disk that is full otherwise.
 const RESERVE: &str = "quebert.reserve";
 /// Its size. Pages of settled tasks are used again, so that some are enough.
