@@ -8,11 +8,15 @@ use quebert_broker_adapter::{
         contract::{self, Harness},
     },
     amqp::{LaneTopology, QueueType, RabbitAdmin, RabbitConfig, Topology},
+    embedded::{EmbeddedBroker, EmbeddedConfig},
     testing::PrivateRabbit,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tokio::sync::OnceCell;
 
@@ -48,6 +52,37 @@ impl Harness for OnRabbit {
     }
 }
 
+/// A store in a folder of its own, which goes with it.
+struct OnDisk {
+    broker: EmbeddedBroker,
+    folder: PathBuf,
+    count: AtomicU32,
+}
+
+fn on_disk(name: &str) -> OnDisk {
+    let folder = std::env::temp_dir().join(format!("quebert-admin-{}-{name}", std::process::id()));
+    let config = EmbeddedConfig { folder: folder.clone(), ..EmbeddedConfig::default() };
+    OnDisk { broker: EmbeddedBroker::open(config).unwrap(), folder, count: AtomicU32::new(0) }
+}
+
+impl Harness for OnDisk {
+    fn fresh_name(&self) -> Arc<str> {
+        format!("work-{}", self.count.fetch_add(1, Ordering::Relaxed)).into()
+    }
+
+    async fn admin(&self, queues: &[Arc<str>]) -> Arc<dyn Admin> {
+        queues.iter().for_each(|queue| self.broker.declare(queue));
+        Arc::new(self.broker.another())
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        // The file is still open, which matters to nobody any more.
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
 macro_rules! claims {
     ($($claim:ident)*) => {
         mod quorum {
@@ -61,6 +96,12 @@ macro_rules! claims {
             async fn $claim() {
                 let vhost = concat!("classic-", stringify!($claim));
                 super::contract::$claim(&super::on_rabbit(vhost, super::QueueType::Classic).await).await;
+            })*
+        }
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $claim() {
+                super::contract::$claim(&super::on_disk(stringify!($claim))).await;
             })*
         }
     };

@@ -46,7 +46,8 @@ struct Consumer {
     source: Source,
     window: usize,
     paused: bool,
-    unsettled: BTreeMap<u64, Message>,
+    /// `None` once another message has taken its place: it fills the window until its ack.
+    unsettled: BTreeMap<u64, Option<Message>>,
     seq: u64,
 }
 
@@ -106,7 +107,7 @@ impl MemoryBroker {
     pub fn everything(&self) -> Vec<Message> {
         let world = self.lock();
         let waiting = world.queues.values().flatten().map(|kept| &kept.message);
-        waiting.chain(world.consumers.values().flat_map(|c| c.unsettled.values())).cloned().collect()
+        waiting.chain(world.consumers.values().flat_map(|c| c.unsettled.values().flatten())).cloned().collect()
     }
 
     /// Cuts this connection and makes it again: what was unsettled is delivered again, flagged.
@@ -175,7 +176,7 @@ impl Broker for MemoryBroker {
     fn give_back(&self, tag: Tag) {
         let mut world = self.lock();
         if let Some(consumer) = world.consumers.get_mut(&tag.opening)
-            && let Some(message) = consumer.unsettled.remove(&tag.seq)
+            && let Some(Some(message)) = consumer.unsettled.remove(&tag.seq)
         {
             let queue = name_of_source(&consumer.source);
             world.put_back(&queue, message);
@@ -191,9 +192,10 @@ impl Broker for MemoryBroker {
     fn relocate(&self, from: Tag, target: Target, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
         let mut world = self.lock();
         let result = world.publish(&target, message);
-        if let (Ok(()), Some(consumer)) = (&result, world.consumers.get_mut(&from.opening)) {
-            consumer.unsettled.remove(&from.seq);
-            world.deliver();
+        if let (Ok(()), Some(consumer)) = (&result, world.consumers.get_mut(&from.opening))
+            && let Some(message) = consumer.unsettled.get_mut(&from.seq)
+        {
+            *message = None;
         }
         Box::pin(async move { result })
     }
@@ -289,7 +291,7 @@ impl World {
     fn end(&mut self, opening: Opening) {
         let Some(consumer) = self.consumers.remove(&opening) else { return };
         let queue = name_of_source(&consumer.source);
-        for (_, message) in consumer.unsettled.into_iter().rev() {
+        for message in consumer.unsettled.into_values().rev().flatten() {
             self.put_back(&queue, message);
         }
     }
@@ -333,7 +335,7 @@ impl World {
                 }
                 let Some(kept) = queue.pop_front() else { continue };
                 consumer.seq += 1;
-                consumer.unsettled.insert(consumer.seq, kept.message.clone());
+                consumer.unsettled.insert(consumer.seq, Some(kept.message.clone()));
                 let tag = Tag { opening: *opening, seq: consumer.seq };
                 let (redelivered, message) = (kept.redelivered, kept.message);
                 connection.tell(BrokerEvent::Delivered(Delivery { tag, redelivered, message }));

@@ -86,6 +86,7 @@ const SILENCE_MS_MAX = 45_000;
 export class Stream {
   #wanted = null;
   #last = null;
+  #fromStart = false;
   #running = null;
   #state = "closed";
 
@@ -103,6 +104,7 @@ export class Stream {
   watch(filters, past = false) {
     this.#wanted = filters;
     this.#last = past ? "0" : null;
+    this.#fromStart = past;
     this.#restart();
   }
 
@@ -171,6 +173,11 @@ export class Stream {
         clearTimeout(timer);
         timer = setTimeout(() => silence.abort(), SILENCE_MS_MAX);
         const events = parser.take(value);
+        // Asked for all that is remembered, the API rightly says that there was more once. Nobody here has missed it.
+        if (this.#fromStart && events.length) {
+          this.#fromStart = false;
+          if (events[0].kind === "missed") events.shift();
+        }
         if (parser.last !== null) this.#last = parser.last;
         if (events.length) this.onEvents(events);
       }

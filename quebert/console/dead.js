@@ -307,7 +307,7 @@ async function showLetter(root, { letter: key, params }) {
       ["Attempts", count(letter.attempts)],
     ]),
     h("h3", {}, "What came of its attempts"),
-    letter.history.length ? historyList(letter.history) : h("p", { class: "hint" }, letter.attempts ? "No notes of them." : "There was none."),
+    letter.history.length ? historyList(letter.history, letter.attempts) : h("p", { class: "hint" }, letter.attempts ? "No notes of them." : "There was none."),
     ...bodyOf(letter),
     h("h3", {}, "Message headers"), headersOf(letter.headers));
 }
@@ -322,7 +322,7 @@ function bodyOf(letter) {
       text(shown, raw ? letter.body : pretty);
     } } }, "As it was sent");
   const about = [bytes(letter.body_bytes), letter.content_type, letter.body_lossy ? "only a part, or not all of it text" : ""].filter(Boolean).join(", ");
-  return [h("div", { class: "bartop" }, h("h3", {}, "Body ", h("span", { class: "hint" }, about)), toggle),
+  return [h("div", { class: "bartop" }, h("h3", {}, "Message body ", h("span", { class: "hint" }, about)), toggle),
     letter.body ? shown : h("p", { class: "hint" }, "Empty.")];
 }
 

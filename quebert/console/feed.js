@@ -1,6 +1,6 @@
 // What happens, as it happens: the feed, and the view of one task. Holds the last few hundred events and no more.
 
-import { age, clock, confirm, count, counted, duration, field, h, moment, reconcile, select, setOptions, text, toast } from "./dom.js";
+import { clock, confirm, count, counted, duration, field, h, moment, reconcile, select, setOptions, text, toast } from "./dom.js";
 import { ApiError, call, segment } from "./client.js";
 import { act, stream } from "./app.js";
 
@@ -45,7 +45,7 @@ export const watchAnything = () => held.by || watchOverview();
 /** A list of the latest events. It holds still while somebody points at it or is in it with the keyboard. */
 export function latest(rows, { fits = () => true, short = false, onShown = () => {} } = {}) {
   const list = h("ol", { class: "events", "aria-label": "Events, newest first", tabindex: "-1" });
-  const note = h("p", { class: "empty" }, "Nothing has happened yet.");
+  const note = h("p", { class: "empty" }, "No event yet.");
   const node = h("div", {}, note, list);
   let frozen = false;
   let shown = [];
@@ -103,7 +103,7 @@ function inWords(event) {
     case "buried":
       return { words: `dead letter: ${event.result ?? "given up"}`, tone: "bad" };
     case "missed":
-      return { words: `${counted(event.count ?? 0, "event")} missed`, tone: "warn" };
+      return { words: `${event.count ? counted(event.count, "event") : "events"} missed`, tone: "warn" };
     default:
       return { words: event.kind.replaceAll("_", " ") + (event.result ? `: ${event.result}` : ""), tone: BAD_KINDS.has(event.kind) ? "bad" : "" };
   }
@@ -242,7 +242,7 @@ function described(view) {
     view.due_at && ["Due", moment(view.due_at)],
     view.enqueued_at && ["Enqueued", moment(view.enqueued_at)],
     view.copies > 1 && ["Copies", `${count(view.copies)}, left by a fault; the executor sees the same id on each`],
-    view.history.length && ["Last attempts", historyList(view.history)],
+    view.history.length && ["Last attempts", historyList(view.history, view.attempts)],
   ].filter(Boolean);
   return [facts(rows)];
 }
@@ -250,6 +250,6 @@ function described(view) {
 /** Names and values. */
 export const facts = (rows) => h("dl", { class: "facts-list" }, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-/** What came of past attempts, newest last. */
-export const historyList = (history) =>
-  h("ol", { class: "history" }, history.map(({ outcome, at }) => h("li", {}, h("span", { class: "mono wrap" }, outcome), at ? [" ", h("span", { class: "hint" }, moment(at))] : null)));
+/** What came of the last of `attempts` attempts, newest last; each with its number. */
+export const historyList = (history, attempts) =>
+  h("ol", { class: "history", start: String(Math.max(1, attempts - history.length + 1)) }, history.map(({ outcome, at }) => h("li", {}, h("span", { class: "mono wrap" }, outcome), at ? [" ", h("span", { class: "hint" }, moment(at))] : null)));

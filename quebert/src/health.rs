@@ -3,11 +3,11 @@
 
 use quebert_dispatcher::{event::Event, ports::observer::Observer};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Ready means: connected, all lanes open, not draining.
+/// Ready means: connected, all lanes open but for those that somebody has paused, not draining.
 #[derive(Debug)]
 pub struct Health(Mutex<State>);
 
@@ -17,13 +17,14 @@ struct State {
     blocked: bool,
     draining: bool,
     lanes: BTreeMap<Arc<str>, bool>,
+    paused: BTreeSet<Arc<str>>,
 }
 
 impl Health {
     /// Of a dispatcher with these lanes that is not connected yet.
     pub fn new(lanes: impl IntoIterator<Item = Arc<str>>) -> Self {
         let lanes = lanes.into_iter().map(|name| (name, false)).collect();
-        Self(Mutex::new(State { connected: false, blocked: false, draining: false, lanes }))
+        Self(Mutex::new(State { connected: false, blocked: false, draining: false, lanes, paused: BTreeSet::new() }))
     }
 
     /// Whether it is ready.
@@ -61,7 +62,8 @@ impl Health {
         if !state.connected {
             all.push("not connected to the broker".to_owned());
         }
-        all.extend(state.lanes.iter().filter(|(_, open)| !**open).map(|(name, _)| format!("lane {name} is not open")));
+        let closed = state.lanes.iter().filter(|(name, open)| !**open && !state.paused.contains(*name));
+        all.extend(closed.map(|(name, _)| format!("lane {name} is not open")));
         all
     }
 
@@ -83,8 +85,29 @@ impl Observer for Health {
             }
             Event::BrokerBlocked(blocked) => self.state().blocked = *blocked,
             Event::LaneOpen { lane, open } => drop(self.state().lanes.insert(lane.clone(), *open)),
+            Event::LanePaused { lane, paused: true } => drop(self.state().paused.insert(lane.clone())),
+            Event::LanePaused { lane, paused: false } => drop(self.state().paused.remove(lane)),
             Event::Draining => self.drain(),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_lane_that_is_closed_is_no_obstacle() {
+        let lane: Arc<str> = "low".into();
+        let health = Health::new([lane.clone()]);
+        health.observe(&Event::BrokerConnected);
+        assert!(!health.ready());
+        health.observe(&Event::LanePaused { lane: lane.clone(), paused: true });
+        assert!(health.ready(), "{:?}", health.obstacles());
+        health.observe(&Event::LanePaused { lane: lane.clone(), paused: false });
+        assert!(!health.ready(), "it is to be opened now");
+        health.observe(&Event::LaneOpen { lane, open: true });
+        assert!(health.ready());
     }
 }

@@ -43,7 +43,7 @@ impl Host {
     async fn quebert(&self, args: &[&str]) -> Done {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quebert"));
         command.args(args).args(["--broker", &self.node.url_of(self.name)]);
-        command.current_dir(std::env::temp_dir()).env_remove("QUEBERT_CONFIG").kill_on_drop(true);
+        command.current_dir(std::env::temp_dir()).env_remove("QUEBERT_CONFIG").env_remove("QUEBERT_API").kill_on_drop(true);
         let output = command.stdin(Stdio::null()).output();
         let output = timeout(LONG, output).await.expect("the command ends").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -141,7 +141,7 @@ async fn dead_letters_are_found_by_what_is_known_of_them_and_deleted_only_when_a
     for wrong in [&["--reason", "nonsense"], &["--lane", "nonsense"]] {
         assert_eq!(host.quebert(&[&["dead", "list"], &wrong[..]].concat()).await.code, Some(2), "{wrong:?}");
     }
-    let shown: Value = serde_json::from_str(&host.good(&["dead", "show", "a"]).await).unwrap();
+    let shown: Value = serde_json::from_str(&host.good(&["dead", "show", "a", "--json"]).await).unwrap();
     assert_eq!(
         (&shown["body"], &shown["headers"]["mine"]),
         (&"{\"url\": \"http://one.test/x\"}".into(), &"kept".into())
@@ -236,7 +236,7 @@ async fn a_task_that_the_broker_itself_gave_up_is_listed_as_such_and_can_be_repl
     };
     broker.stop().await;
     assert_eq!(letter["id"], "crasher");
-    assert_eq!((&letter["reason"], &letter["lane"]), (&"delivery_limit".into(), &"high".into()), "{letter}");
+    assert_eq!((&letter["reason"], &letter["queue"]), (&"delivery_limit".into(), &"high".into()), "{letter}");
     assert!(letter["detail"].as_str().unwrap().contains("quebert.high"), "{letter}");
     assert_eq!(host.ids(&["--reason", "delivery_limit", "--newer-than", "1h"]).await, "crasher");
     host.good(&["dead", "replay", "--reason", "delivery_limit"]).await;

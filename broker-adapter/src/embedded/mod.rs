@@ -8,6 +8,7 @@ mod desk;
 mod disk;
 mod file;
 mod inbox;
+mod look;
 mod record;
 mod recovery;
 mod shield;
@@ -16,6 +17,7 @@ mod text;
 mod trouble;
 
 pub use broker::EmbeddedBroker;
+pub use look::{Look, look};
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// What to do with the held copies of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Steer {
-    /// Strike out the moment that it waits for.
+    /// Strike out the moment that it waits for: the one exception to the promise that no attempt is early.
     RunNow,
     /// Drop it for good.
     Cancel,

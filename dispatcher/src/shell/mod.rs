@@ -162,7 +162,8 @@ impl Handle {
         self.tell(Command::Pause(lane.into(), false));
     }
 
-    /// Sends a task that is held here and waits for its moment as soon as a slot is free.
+    /// Sends a task that is held here and waits for its moment, or for its backoff, as soon as a slot is free. The one
+    /// exception to the promise that no attempt is early. It is `Done`, too, for a task that waits for nothing but a slot.
     pub async fn run_now(&self, id: TaskId) -> Steered {
         self.ask(|answer| Command::Steer(id, Steer::RunNow, answer)).await.unwrap_or(Steered::NotHeld)
     }
@@ -186,6 +187,14 @@ impl Handle {
     fn tell(&self, command: Command) {
         // A dispatcher that has ended has nothing left to steer.
         drop(self.commands.send(command));
+    }
+}
+
+/// The next command. Nothing is lost when it is given up, since what it holds is taken in its first turn.
+async fn next(first: &mut Option<Command>, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Option<Command> {
+    match first.take() {
+        Some(command) => Some(command),
+        None => inbox.recv().await,
     }
 }
 
@@ -224,7 +233,19 @@ impl Dispatcher {
     /// Runs until it is drained or stopped. Faults of the broker don't end it.
     pub async fn run(self) -> Summary {
         let Self { parts, handle: _handle, mut inbox } = self;
-        let Builder { mut config, codecs, broker, transport, clock, requests, hooks, observers, paused } = parts;
+        let Builder { mut config, codecs, broker, transport, clock, requests, hooks, observers, mut paused } = parts;
+        // What was paused before the start is not even opened.
+        let mut first = None;
+        while let Ok(command) = inbox.try_recv() {
+            match command {
+                Command::Pause(lane, true) => drop(paused.insert(lane)),
+                Command::Pause(lane, false) => drop(paused.remove(&lane)),
+                other => {
+                    first = Some(other);
+                    break;
+                }
+            }
+        }
         config.mediated = !hooks.is_empty();
         let mediated = config.mediated;
         let mut events = broker.start();
@@ -255,7 +276,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 biased;
-                Some(command) = inbox.recv() => match command {
+                Some(command) = next(&mut first, &mut inbox) => match command {
                     Command::Drain(grace) => {
                         let deadline = shell.clock.now().mono + grace;
                         shell.feed(Input::Drain { deadline });

@@ -333,3 +333,21 @@ async fn a_task_can_be_found_sent_now_and_cancelled() {
     bench.running.await.unwrap();
     assert_eq!(bench.handle.cancel(id("wanted")).await, Steered::NotHeld, "after the end");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_paused_before_the_start_is_not_even_delivered() {
+    let broker = MemoryBroker::new();
+    broker.declare("q.a");
+    let message = Message { body: r#"{"id":"t","url":"http://host/"}"#.into(), ..Message::default() };
+    broker.publish(Target::Queue("q.a".into()), message).await.unwrap();
+    let transport = Scripted { seen: Seen::default(), answer: Box::new(|_, _| (Duration::ZERO, 200)) };
+    let dispatcher = Dispatcher::builder(core_config(), Arc::new(broker), Arc::new(transport)).build();
+    let handle = dispatcher.handle();
+    for paused in [true, false, true] {
+        if paused { handle.pause("a") } else { handle.resume("a") }
+    }
+    let running = tokio::spawn(dispatcher.run());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    handle.drain(Duration::from_secs(1));
+    assert_eq!(running.await.unwrap().deliveries, 0);
+}

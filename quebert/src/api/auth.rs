@@ -3,7 +3,7 @@
 
 use super::problem::{Code, Fault};
 use crate::config::{Api, ApiRole};
-use http::{HeaderMap, HeaderName, Method, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 use sha2::{Digest as _, Sha256};
 use std::{net::IpAddr, sync::Arc};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
@@ -131,17 +131,11 @@ impl Gate {
 
     fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
         let missing = "send a token as `Authorization: Bearer <token>`";
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(Fault::new(Code::Unauthorized, missing));
+        let value = only(headers, &header::AUTHORIZATION).unwrap_or_default();
+        let token = match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => token.trim(),
+            _ => return Err(Fault::new(Code::Unauthorized, missing)),
         };
-        let (scheme, token) = match value.as_bytes().split_first_chunk::<7>() {
-            Some((scheme, token)) => (scheme.as_slice(), token.trim_ascii()),
-            None => (value.as_bytes(), &[][..]),
-        };
-        if !scheme.eq_ignore_ascii_case(b"bearer ") || token.is_empty() {
-            return Err(Fault::new(Code::Unauthorized, missing));
-        }
         let digest: [u8; 32] = Sha256::digest(token).into();
         // Every key is looked at, whichever fits, so that time tells nothing of which one did.
         let (mut found, mut at) = (Choice::from(0), 0);
@@ -161,8 +155,10 @@ impl Gate {
 /// Without tokens only loopback is served (the config holds that). A browser on this machine is the remaining way in for
 /// strangers: a page may have its own name resolve to 127.0.0.1, or just send requests to it.
 fn local(request: &Parts, need: Need) -> Result<(), Fault> {
-    let authority = request.uri.authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| text(&request.headers, &header::HOST)).unwrap_or_default();
+    let host = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => only(&request.headers, &header::HOST).unwrap_or_default(),
+    };
     if !is_loopback(host) {
         return Err(Fault::new(
             Code::UntrustedHost,
@@ -172,12 +168,11 @@ fn local(request: &Parts, need: Need) -> Result<(), Fault> {
     if need == Need::Nothing {
         return Ok(());
     }
-    let origin_is_other = match request.headers.get(header::ORIGIN) {
-        Some(origin) => origin.as_bytes().strip_prefix(b"http://") != Some(host.as_bytes()),
-        None => false,
-    };
-    let site = text(&request.headers, &SEC_FETCH_SITE);
-    if origin_is_other || site.is_some_and(|site| site != "same-origin" && site != "none") {
+    let own = |origin: &HeaderValue| origin.as_bytes().strip_prefix(b"http://") == Some(host.as_bytes());
+    let origin_is_other = !request.headers.get_all(header::ORIGIN).iter().all(own);
+    let site_is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    let site_is_other = !request.headers.get_all(SEC_FETCH_SITE).iter().all(site_is_own);
+    if origin_is_other || site_is_other {
         return Err(Fault::new(Code::CrossSite, "a page of another site may not ask this; with tokens it could"));
     }
     Ok(())
@@ -192,8 +187,11 @@ fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+/// The value of a header that is there once.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
 }
 
 const fn name(role: ApiRole) -> &'static str {

@@ -19,8 +19,8 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{fmt, sync::Arc};
-use tokio::sync::Semaphore;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -35,6 +35,9 @@ const CHUNK: usize = 256;
 
 /// Batches that are held in memory at a time; more wait. With the default limit that is 128 MiB.
 const BATCHES_MAX: usize = 4;
+
+/// How long a batch waits for its turn.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The longest key of a batch: `#` and an item's number are added to it.
 const KEY_BYTES_MAX: usize = 240;
@@ -90,7 +93,10 @@ struct Batches {
         (BatchArray = "application/json", example = json!([{"url": "https://example.com/a"}, {"url": "https://example.com/b"}])),
         (BatchLines = "application/x-ndjson", example = "{\"url\": \"https://example.com/a\"}\n{\"url\": \"https://example.com/b\"}\n"),
     )),
-    responses((status = 200, description = "What became of each item", body = BatchAnswer))
+    responses(
+        (status = 200, description = "What became of each item", body = BatchAnswer),
+        (status = 429, description = "Too many batches at a time"),
+    )
 )]
 async fn enqueue_batch(
     State(batches): State<Arc<Batches>>,
@@ -102,7 +108,7 @@ async fn enqueue_batch(
     let key = key(&headers, KEY_BYTES_MAX)?;
     let counter = &batches.counter;
     counter.ready()?;
-    let _place = batches.room.acquire().await.expect("the semaphore is never closed");
+    let _place = batches.place().await?;
     let api = &counter.state.config.api;
     let body = body::whole(&headers, body, api.batch_bytes_max).await?;
     let items =
@@ -124,6 +130,14 @@ async fn enqueue_batch(
         }
     }
     Ok(Json(answer))
+}
+
+impl Batches {
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Fault> {
+        let place = tokio::time::timeout(PLACE_WAIT_MAX, self.room.acquire()).await;
+        let busy = |_| Fault::new(Code::Busy, format!("{BATCHES_MAX} batches are being read and stored"));
+        Ok(place.map_err(busy)?.expect("the semaphore is never closed"))
+    }
 }
 
 /// Stores what can be; one answer each, in order, and whether the item had been stored before.

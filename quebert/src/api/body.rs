@@ -10,6 +10,9 @@ use std::time::Duration;
 /// From one piece of a body to the next.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// For what is read and thrown away.
+const DISCARD_MAX: Duration = Duration::from_secs(5);
+
 /// The media type of a request's body, in lower case and without parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
@@ -28,8 +31,12 @@ pub(super) fn expect_type(headers: &HeaderMap, types: &'static [&'static str]) -
 /// The whole body, without a copy if it came in one piece.
 pub(super) async fn whole(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Result<Bytes, Fault> {
     let too_large = || Fault::new(Code::TooLarge, format!("the body may have at most {bytes_max} bytes"));
+    let waits = headers.contains_key(header::EXPECT);
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| n > bytes_max as u64) {
+        if !waits {
+            discard(body, bytes_max.saturating_mul(2)).await;
+        }
         return Err(too_large());
     }
     let mut first = Bytes::new();
@@ -41,6 +48,7 @@ pub(super) async fn whole(headers: &HeaderMap, mut body: Body, bytes_max: usize)
         let frame = frame.map_err(|_| Fault::new(Code::InvalidRequest, "the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > bytes_max {
+            discard(body, bytes_max.saturating_mul(2)).await;
             return Err(too_large());
         }
         if first.is_empty() && rest.is_empty() {
@@ -55,4 +63,19 @@ pub(super) async fn whole(headers: &HeaderMap, mut body: Body, bytes_max: usize)
         rest.extend_from_slice(&data);
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Reads on for a while. Many clients send all they have before they read, and would only see that the connection broke.
+async fn discard(mut body: Body, bytes_max: usize) {
+    let mut left = bytes_max;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            match frame.data_ref().and_then(|data| left.checked_sub(data.len())) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whether it came to an end or not, the answer is the same.
+    let _ = tokio::time::timeout(DISCARD_MAX, reading).await;
 }

@@ -2,7 +2,7 @@
 
 use super::{
     auth::Need,
-    types::{FieldError, Problem},
+    types::{EventView, FieldError, Problem},
 };
 use axum::{Router, routing::get};
 use bytes::Bytes;
@@ -41,6 +41,7 @@ pub(super) fn finished(document: OpenApi) -> Value {
     add_envelope(schemas);
     add::<Problem>(schemas);
     add::<FieldError>(schemas);
+    add::<EventView>(schemas);
     entry(&mut document, "components")["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `api.tokens` in the config."},
     });
@@ -87,7 +88,7 @@ fn complete(operation: &mut Value, need: Need) {
             let schema = json!({"$ref": "#/components/schemas/Problem"});
             response["content"] = json!({"application/problem+json": {"schema": schema}});
         }
-        if status == "503" {
+        if status == "503" || status == "429" {
             response["headers"] = json!({"Retry-After": {
                 "description": "Seconds to wait.", "required": true, "schema": {"type": "integer", "minimum": 1},
             }});

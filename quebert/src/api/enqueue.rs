@@ -198,7 +198,11 @@ impl From<Refusal> for Fault {
         let detail = refusal.to_string();
         match refusal {
             Refusal::NotJson(_) => Self::new(Code::InvalidJson, detail),
-            Refusal::NoSuchLane { .. } => Self::new(Code::UnknownQueue, detail),
+            Refusal::NoSuchLane { lanes } => {
+                let field =
+                    FieldError { field: "queue".to_owned(), detail: format!("no such queue; there are {lanes}") };
+                Self::new(Code::UnknownQueue, detail).fields(vec![field])
+            }
             Refusal::NotATask(wrong) => {
                 let fields = wrong.into_iter().map(|v| FieldError { field: v.field, detail: v.message });
                 Self::new(Code::InvalidTask, detail).fields(fields.collect())

@@ -2,9 +2,10 @@
 //! error says it as a problem, whoever made it.
 
 use super::{
-    auth::Gate,
+    auth::{Caller, Gate, Need},
     problem::{Code, Fault, PROBLEM_JSON},
 };
+use crate::config::ApiRole;
 use axum::{
     Router,
     body::Body,
@@ -14,7 +15,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
-use std::{convert::Infallible, panic::AssertUnwindSafe};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 use tracing::{error, info};
 
 /// Answers requests.
@@ -61,15 +62,13 @@ impl Front {
 
 /// A line in the log for each request that changes something other than adding a task.
 struct Told {
-    by: std::sync::Arc<str>,
+    by: Arc<str>,
     method: Method,
     path: String,
 }
 
 impl Told {
-    fn of(parts: &Parts, caller: &super::auth::Caller) -> Option<Self> {
-        use super::auth::Need;
-        use crate::config::ApiRole;
+    fn of(parts: &Parts, caller: &Caller) -> Option<Self> {
         let path = parts.uri.path();
         let operates = Need::of(&parts.method, path) == Need::Role(ApiRole::Operate);
         let by = || caller.name.clone().unwrap_or_else(|| "anybody on this machine".into());

@@ -384,6 +384,18 @@ pub struct Operation {
     pub error: Option<String>,
 }
 
+/// An event as it comes over the wire of `/v1/events`: the fields of a server-sent event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventMessage {
+    /// The event's number, to come back with as `Last-Event-ID`.
+    pub id: String,
+    /// Its kind.
+    pub event: String,
+    /// An `EventView` as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
 /// One thing that happened, as sent by `/v1/events` (server-sent events; the SSE event name is `kind`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventView {

@@ -64,7 +64,7 @@ struct SourceArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take tasks from the queues and send them, until SIGTERM or SIGINT
+    /// Take tasks from the queues and send them, with API and web console, until SIGTERM or SIGINT
     Run(run::RunArgs),
     /// Add tasks to a queue: one by flags, or NDJSON (an envelope a line) on standard input
     Enqueue(enqueue::EnqueueArgs),
@@ -87,7 +87,7 @@ enum Command {
     Dead(dead::DeadArgs),
     /// Follow what happens, as it happens
     Events(events::EventsArgs),
-    /// Show it at work with nothing installed: broker in memory, sample executor, tasks of three priorities
+    /// Show it at work with nothing installed: broker, executors, a stream of tasks, API and web console
     Demo(demo::DemoArgs),
     /// Print completions for a shell
     Completions {
@@ -208,19 +208,19 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&cli.sources, args).await,
         Command::Enqueue(args) => enqueue::enqueue(&cli.sources, args).await,
-        Command::Queues(args) => queues::queues(Way::choose(&cli.sources, &args.api)?, &args).await,
+        Command::Queues(args) => queues::queues(Way::choose(&cli.sources, &args.api).await?, &args).await,
         Command::Pause(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "pause")?, &args, true).await,
         Command::Resume(args) => queues::pause(&Way::api_only(&cli.sources, &args.api, "resume")?, &args, false).await,
         Command::Purge(args) => {
             queues::confirmed(&args)?;
-            queues::purge(Way::choose(&cli.sources, &args.api)?, &args).await
+            queues::purge(Way::choose(&cli.sources, &args.api).await?, &args).await
         }
-        Command::Task(args) => task::task(Way::choose(&cli.sources, &args.api)?, &args.command).await,
+        Command::Task(args) => task::task(Way::choose(&cli.sources, &args.api).await?, &args.command).await,
         Command::Check(args) => check::check(&cli.sources, &args).await,
         Command::Topology(command) => topology::topology(&cli.sources.load()?, command).await,
         Command::Dead(args) => {
             args.confirmed()?;
-            dead::dead(Way::choose(&cli.sources, &args.api)?, args).await
+            dead::dead(Way::choose(&cli.sources, &args.api).await?, args).await
         }
         Command::Events(args) => events::events(&Way::api_only(&cli.sources, &args.api, "events")?, &args).await,
         Command::Demo(args) => demo::demo(args).await,

@@ -216,6 +216,7 @@ pub struct Http {
 #[serde(deny_unknown_fields)]
 pub struct Guard {
     pub enabled: bool,
+    #[serde(deserialize_with = "super::value::texts")]
     pub allow: Vec<String>,
 }
 

@@ -152,6 +152,7 @@ fn environment_overrides_file_and_flags_override_both() {
         ("QUEBERT__LOG__LEVEL".into(), "warn".into()),
         ("QUEBERT__TOPOLOGY__PREFIX".into(), "5".into()),
         ("QUEBERT__BROKER__URL".into(), "amqp://a,amqps://b".into()),
+        ("QUEBERT__HTTP__GUARD__ALLOW".into(), "127.0.0.0/8, 10.0.0.1".into()),
         ("UNRELATED".into(), "x".into()),
     ];
     s.set = vec![("--set".into(), "pool.slots=9".into())];
@@ -161,6 +162,7 @@ fn environment_overrides_file_and_flags_override_both() {
     assert_eq!(config.topology.prefix, "5");
     assert_eq!(config.broker.urls, [Secret::new("amqp://a"), Secret::new("amqps://b")]);
     assert_eq!(config.admin, Some("127.0.0.1:1".parse().unwrap()));
+    assert_eq!(config.typed.http.guard.allow, ["127.0.0.0/8", "10.0.0.1"]);
 }
 
 #[test]

@@ -153,6 +153,11 @@ impl<'de> Deserialize<'de> for Secrets {
     }
 }
 
+/// A text, or a list of them. Text that has commas is a list too, since that is how an environment variable says it.
+pub fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Secrets::deserialize(deserializer).map(|all| all.0.into_iter().map(|text| text.0).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

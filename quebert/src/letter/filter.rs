@@ -52,6 +52,9 @@ pub enum FilterError {
     /// A text that is longer than anything it could fit.
     #[error("at most {TEXT_BYTES_MAX} bytes")]
     TooLong(&'static str),
+    /// More milliseconds than there are moments.
+    #[error("at most {}", i64::MAX)]
+    TooLarge(&'static str),
 }
 
 impl FilterError {
@@ -59,7 +62,7 @@ impl FilterError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::Reason => "reason",
-            Self::TooLong(field) => field,
+            Self::TooLong(field) | Self::TooLarge(field) => field,
         }
     }
 }
@@ -92,6 +95,11 @@ impl TryFrom<DeadFilter> for Filter {
         {
             if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
                 return Err(FilterError::TooLong(field));
+            }
+        }
+        for (field, ms) in [("older_than_ms", said.older_than_ms), ("newer_than_ms", said.newer_than_ms)] {
+            if ms.is_some_and(|ms| i64::try_from(ms).is_err()) {
+                return Err(FilterError::TooLarge(field));
             }
         }
         Ok(Self {
@@ -152,6 +160,7 @@ mod tests {
     fn a_filter_that_nothing_can_fit_is_refused_with_its_field() {
         let refused = |said: DeadFilter| Filter::try_from(said).unwrap_err().field();
         assert_eq!(refused(DeadFilter { reason: Some("max_atempts".into()), ..DeadFilter::default() }), "reason");
+        assert_eq!(refused(DeadFilter { older_than_ms: Some(1 << 63), ..DeadFilter::default() }), "older_than_ms");
         assert_eq!(refused(DeadFilter { search: Some("x".repeat(4097)), ..DeadFilter::default() }), "search");
     }
 }

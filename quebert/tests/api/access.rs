@@ -84,6 +84,13 @@ async fn without_tokens_only_this_machine_under_its_own_name_is_answered() {
 }
 
 #[tokio::test]
+async fn two_hosts_are_none() {
+    let site = Site::new("").await;
+    let answer = site.ask(Method::GET, "/v1/version", &[("host", "localhost"), ("host", "evil.example")], "").await;
+    assert_eq!(answer.code(), "untrusted_host");
+}
+
+#[tokio::test]
 async fn without_tokens_no_page_of_another_site_gets_in() {
     let site = Site::new("").await;
     let own = format!("http://{}", site.address);
@@ -94,6 +101,7 @@ async fn without_tokens_no_page_of_another_site_gets_in() {
         assert_eq!(answer.status, StatusCode::CREATED, "{headers:?}");
     }
     let foreign = [
+        vec![("origin", &*own), ("origin", "https://evil.example")],
         vec![("origin", "https://evil.example")],
         vec![("origin", "null")],
         vec![("origin", &*other_port)],

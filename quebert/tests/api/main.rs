@@ -4,8 +4,13 @@
 
 mod access;
 mod batch;
+mod dead;
 mod enqueue;
+mod events;
+mod queues;
+mod rabbit;
 mod schemathesis;
 mod shape;
+mod shelf;
 mod site;
 mod tasks;

@@ -46,6 +46,7 @@ pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) broker: Arc<Fake>,
     pub(crate) health: Arc<Health>,
+    pub(crate) feed: Arc<Feed>,
     /// What the dispatcher takes its tasks from.
     pub(crate) memory: MemoryBroker,
     stop: oneshot::Sender<()>,
@@ -86,6 +87,16 @@ impl Answer {
 impl Site {
     /// One with this config over the defaults, connected and ready.
     pub(crate) async fn new(toml: &str) -> Self {
+        let fake = Arc::new(Fake::default());
+        Self::of(toml, fake.clone(), fake).await
+    }
+
+    /// One whose broker has another operators' side.
+    pub(crate) async fn over(toml: &str, admin: Arc<dyn Admin>) -> Self {
+        Self::of(toml, admin, Arc::default()).await
+    }
+
+    async fn of(toml: &str, admin: Arc<dyn Admin>, broker: Arc<Fake>) -> Self {
         let config = Config::from_toml(toml).unwrap_or_else(|e| panic!("{e}"));
         let lanes: Vec<_> = config.core.lanes.iter().map(|l| (l.name.clone(), l.queue.clone())).collect();
         let memory = MemoryBroker::new();
@@ -107,21 +118,20 @@ impl Site {
         let health = Arc::new(Health::new(lanes.iter().map(|(name, _)| name.clone())));
         health.observe(&Event::BrokerConnected);
         lanes.iter().for_each(|(lane, _)| health.observe(&Event::LaneOpen { lane: lane.clone(), open: true }));
-        let broker = Arc::new(Fake::default());
         let state = ApiState {
             config: Arc::new(config),
-            admin: broker.clone(),
+            admin,
             handle,
             health: health.clone(),
             board,
-            feed,
+            feed: feed.clone(),
             started: Instant::now(),
         };
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(server.serve(state, async move { drop(stopped.await) }));
-        Self { address, broker, health, memory, stop, server }
+        Self { address, broker, health, feed, memory, stop, server }
     }
 
     /// Asks on a connection of its own. `Host` is the address unless a header says otherwise.
@@ -173,6 +183,8 @@ pub(crate) struct Fake {
     pub(crate) lookup: Mutex<bool>,
     /// What it says to each enqueue instead of storing.
     pub(crate) failing: Mutex<Option<PublishError>>,
+    /// Whether it panics instead.
+    pub(crate) panicking: Mutex<bool>,
     /// What it finds, whatever is looked for, besides what was stored.
     pub(crate) found: Mutex<Vec<Found>>,
     /// Whether what it finds is free to be run or cancelled.
@@ -187,6 +199,7 @@ impl Default for Fake {
             stored: Mutex::default(),
             lookup: Mutex::default(),
             failing: Mutex::default(),
+            panicking: Mutex::default(),
             found: Mutex::default(),
             steerable: Mutex::new(true),
             steered: Mutex::default(),
@@ -200,6 +213,8 @@ impl Fake {
     }
 
     fn store(&self, task: Enqueue) -> Result<Enqueued, PublishError> {
+        let panicking = *self.panicking.lock().unwrap();
+        assert!(!panicking, "as the test wants it");
         if let Some(error) = self.failing.lock().unwrap().clone() {
             return Err(error);
         }

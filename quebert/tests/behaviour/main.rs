@@ -11,6 +11,7 @@ mod expiry;
 mod failing;
 mod lateness;
 mod neighbour;
+mod pauses;
 mod peers;
 mod poison;
 mod recorder;

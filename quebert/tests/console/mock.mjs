@@ -81,6 +81,8 @@ function events(mock, url, request, response) {
   const wanted = { kinds: url.searchParams.get("kind")?.split(","), queue: url.searchParams.get("queue"), task: url.searchParams.get("task") };
   const reader = { response, wanted };
   const from = request.headers["last-event-id"];
+  // A number of no event of ours: something was missed, nobody knows how much.
+  if (from === "0") send({ response, wanted: {} }, { seq: 0, at: ago(0), kind: "missed" });
   if (from !== undefined) for (const event of mock.events.filter(({ seq }) => seq > Number(from))) send(reader, event);
   mock.readers.add(reader);
   response.on("close", () => mock.readers.delete(reader));

@@ -7,6 +7,7 @@ mod invariants;
 mod liveness;
 mod model;
 mod ops;
+mod people;
 
 use model::Machine;
 use ops::{Plan, Weather, plan};

@@ -49,7 +49,7 @@ pub(super) struct World {
     pub(super) publishing: VecDeque<(PublishId, Target, Message)>,
     /// Whether a publish that takes the place of a delivery settles it, too.
     pub(super) transactional: bool,
-    /// Deliveries settled that way, as long as the core has not settled them.
+    /// Deliveries settled that way. They fill their windows until the core has settled them.
     pub(super) relocated: BTreeMap<Tag, Source>,
     replacing: BTreeMap<PublishId, Tag>,
     pub(super) events: Vec<Event>,
@@ -206,7 +206,7 @@ impl World {
     }
 
     pub(super) fn unsettled_of(&self, opening: Opening) -> usize {
-        self.unsettled.keys().filter(|tag| tag.opening == opening).count()
+        self.unsettled.keys().chain(self.relocated.keys()).filter(|tag| tag.opening == opening).count()
     }
 
     /// Takes the next message out of a source that could deliver. The caller feeds it to the core.

@@ -24,6 +24,7 @@ use http::{HeaderMap, StatusCode};
 use one::{What, one};
 use quebert_broker_adapter::admin::{AdminError, Place, Position, Sweeper, Swept};
 use run::{Order, WaysBack};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -37,6 +38,8 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
 /// Letters a second at most, where a rate is asked for.
 const RATE_MAX: f64 = 1e6;
+/// The longest pause between two letters, a year: smaller rates would overflow clocks.
+const PAUSE_S_MAX: f64 = 365.0 * 86_400.0;
 /// How long a request waits for its turn at letters that others look at.
 const TURN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a dry run may take.
@@ -235,7 +238,10 @@ async fn begin(
         filter,
         replay,
         dry_run,
-        pause: action.rate_per_s.filter(|_| !dry_run).map(|rate| Duration::from_secs_f64(1.0 / rate)),
+        pause: action
+            .rate_per_s
+            .filter(|_| !dry_run)
+            .map(|rate| Duration::from_secs_f64((1.0 / rate).min(PAUSE_S_MAX))),
         limit: action.limit,
         time: dry_run.then_some(DRY_RUN_TIME),
     };
@@ -251,8 +257,13 @@ async fn begin(
 }
 
 fn read_action(body: &[u8]) -> Result<DeadAction, Fault> {
-    if let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        return Err(Fault::new(Code::InvalidJson, e.to_string()));
+    let said: Value = serde_json::from_slice(body).map_err(|e| Fault::new(Code::InvalidJson, e.to_string()))?;
+    // A list would be read as an object's fields in their order, and an empty one as a filter that all letters fit.
+    for (path, part) in [("", Some(&said)), ("filter", said.get("filter"))] {
+        if part.is_some_and(|part| !part.is_object()) {
+            let field = FieldError { field: path.to_owned(), detail: "must be an object".to_owned() };
+            return Err(invalid("a field is not what this takes", vec![field]));
+        }
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let action: DeadAction = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
@@ -265,8 +276,8 @@ fn read_action(body: &[u8]) -> Result<DeadAction, Fault> {
     if action.rate_per_s.is_some_and(|rate| !(rate > 0.0 && rate <= RATE_MAX)) {
         say("rate_per_s", "above 0, at most 1000000");
     }
-    if action.limit == Some(0) {
-        say("limit", "at least 1");
+    if action.limit.is_some_and(|limit| limit == 0 || i64::try_from(limit).is_err()) {
+        say("limit", "1 to 9223372036854775807");
     }
     if wrong.is_empty() { Ok(action) } else { Err(invalid("a field is out of range", wrong)) }
 }

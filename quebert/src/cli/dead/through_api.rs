@@ -25,8 +25,7 @@ pub(super) async fn carry_out(client: &Client, command: DeadCommand) -> Result<(
         DeadCommand::List { filter, json } => list(client, &filter, json).await,
         DeadCommand::Show { key, json } => {
             let shown: DeadDetail = client.ask(Call::get(path(&key))).await?;
-            let mut out = io::stdout().lock();
-            Ok(if json { table::json_line(&mut out, &shown)? } else { show::in_full(&mut out, &shown)? })
+            Ok(table::print(json, &shown, |out, shown| show::in_full(out, shown))?)
         }
         DeadCommand::Replay { keys, filter, how } if keys.is_empty() => {
             by_filter(client, Deed::Replay, &filter, &how).await
@@ -103,6 +102,10 @@ async fn by_keys(client: &Client, deed: Deed, keys: &[String], how: &HowArgs) ->
             }
             Err(ClientError::Problem { problem, .. }) if problem.code == "dead_letter_not_found" => {
                 outcome.missing.push(key.clone());
+            }
+            Err(ClientError::Problem { problem, .. }) if problem.code == "no_way_back" => {
+                outcome.matched += 1;
+                outcome.stuck += 1;
             }
             // What is done is told before what went wrong.
             Err(e) => {

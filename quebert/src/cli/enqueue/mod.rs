@@ -118,7 +118,7 @@ struct Tally {
 }
 
 pub(super) async fn enqueue(sources: &SourceArgs, args: EnqueueArgs) -> Result<(), Failure> {
-    let counter = counter(sources, &args)?;
+    let counter = counter(sources, &args).await?;
     let done = match args.url {
         Some(_) => single(&counter, &args).await,
         None => {
@@ -136,7 +136,7 @@ pub(super) async fn enqueue(sources: &SourceArgs, args: EnqueueArgs) -> Result<(
     done
 }
 
-fn counter(sources: &SourceArgs, args: &EnqueueArgs) -> Result<Counter, Failure> {
+async fn counter(sources: &SourceArgs, args: &EnqueueArgs) -> Result<Counter, Failure> {
     let desk = |config: &Config| {
         let desk = Desk::new(config);
         match &args.queue {
@@ -147,7 +147,7 @@ fn counter(sources: &SourceArgs, args: &EnqueueArgs) -> Result<Counter, Failure>
     if args.dry_run {
         return Ok(Counter::nowhere(desk(&sources.load()?)?));
     }
-    Ok(match Way::choose(sources, &args.api)? {
+    Ok(match Way::choose(sources, &args.api).await? {
         Way::Api(client) => Counter::at_api(client, args.queue.clone(), args.retry_for.0),
         Way::Broker(direct) => {
             let desk = desk(&direct.config)?;

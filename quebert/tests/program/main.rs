@@ -1,102 +1,17 @@
-//! The program as users meet it: a process with flags, signals, exit codes and an admin address.
+//! The program as users meet it: a process with flags, signals, exit codes and addresses.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod demo;
+mod embedded;
+mod process;
+
+use process::{Dispatcher, LONG, NOWHERE, done};
 use quebert::sample::SampleExecutor;
 use quebert_broker_adapter::testing::PrivateRabbit;
 use serde_json::Value;
-use std::{process::Stdio, time::Duration};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
-    net::{TcpListener, TcpStream},
-    process::{Child, ChildStderr, Command},
-    time::timeout,
-};
-
-/// Far beyond what anything here takes: a limit for tests that fail.
-const LONG: Duration = Duration::from_secs(60);
-
-/// Nobody listens there: the port belongs to a protocol that is not spoken any more.
-const NOWHERE: &str = "amqp://guest:hunter2@127.0.0.1:9/%2f";
-
-fn quebert(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quebert"));
-    command.args(args).current_dir(std::env::temp_dir()).env_remove("QUEBERT_CONFIG").kill_on_drop(true);
-    command
-}
-
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn done(args: &[&str], input: &str) -> Done {
-    let mut command = quebert(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that does not read its input has closed it.
-    drop(stdin.write_all(input.as_bytes()).await);
-    drop(stdin);
-    let output = timeout(LONG, child.wait_with_output()).await.expect("the command ends").unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-/// `quebert run` with JSON logs and an admin address of its own.
-struct Dispatcher {
-    child: Child,
-    logs: Lines<BufReader<ChildStderr>>,
-    admin: String,
-    seen: String,
-}
-
-impl Dispatcher {
-    async fn start(args: &[&str]) -> Self {
-        let fixed = ["run", "--admin", "127.0.0.1:0", "--log-format", "json"];
-        let mut child = quebert(&[&fixed, args].concat()).stderr(Stdio::piped()).spawn().unwrap();
-        let logs = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut this = Self { child, logs, admin: String::new(), seen: String::new() };
-        this.admin = this.line("admin server listens").await["address"].as_str().unwrap().to_owned();
-        this
-    }
-
-    /// The next log line with this message.
-    async fn line(&mut self, message: &str) -> Value {
-        let found = timeout(LONG, async {
-            loop {
-                let line =
-                    self.logs.next_line().await.unwrap().unwrap_or_else(|| panic!("the logs ended:\n{}", self.seen));
-                self.seen.push_str(&line);
-                self.seen.push('\n');
-                let json: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("no JSON: {line}: {e}"));
-                if json["message"] == message {
-                    return json;
-                }
-            }
-        });
-        found.await.unwrap_or_else(|_| panic!("no line {message:?}"))
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        (text[9..12].parse().unwrap(), text)
-    }
-
-    async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().await.unwrap().success());
-    }
-
-    async fn exit_code(&mut self) -> Option<i32> {
-        timeout(LONG, self.child.wait()).await.expect("the program ends").unwrap().code()
-    }
-}
+use std::time::Duration;
+use tokio::{net::TcpListener, time::timeout};
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_tried_on_and_told_of() {
@@ -159,15 +74,6 @@ async fn exit_codes_tell_what_kind_of_failure_it_was() {
     assert!(partly.out.contains("1 would be enqueued, 1 refused"), "{}", partly.out);
 }
 
-#[tokio::test]
-async fn the_demo_ends_with_sums_that_add_up() {
-    let demo = done(&["demo", "--tasks", "20", "--seconds", "0.5"], "").await;
-    assert_eq!(demo.code, Some(0), "{}{}", demo.out, demo.err);
-    assert!(demo.out.contains("20 tasks in") && demo.out.contains(" 0 open"), "{}", demo.out);
-    assert!(demo.out.contains("again in") && demo.out.contains("given up"), "{}", demo.out);
-    assert!(demo.out.trim_end().ends_with("+ 0 held"), "{}", demo.out);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_go_from_the_command_line_through_rabbitmq_to_an_executor_and_back_from_the_dead() {
     let node = PrivateRabbit::start().await.unwrap();
@@ -218,7 +124,7 @@ async fn tasks_go_from_the_command_line_through_rabbitmq_to_an_executor_and_back
     let letter: Value = serde_json::from_str(listed.out.trim()).unwrap_or_else(|e| panic!("{e}: {}", listed.out));
     assert_eq!((&letter["id"], &letter["reason"]), (&"bad".into(), &"permanent".into()));
     let shown = quebert(&["dead", "show", "bad"], "").await;
-    assert!(shown.out.contains("\"attempts\": 1"), "{}{}", shown.out, shown.err);
+    assert!(shown.out.contains("\nattempts    1\n"), "{}{}", shown.out, shown.err);
     let looked = quebert(&["dead", "replay", "--dry-run"], "").await;
     assert!(looked.out.contains("1 would be replayed"), "{}{}", looked.out, looked.err);
     let none = quebert(&["dead", "replay", "--reason", "undecodable"], "").await;

@@ -1,0 +1,101 @@
+// The real program for the console to talk to: `quebert run` with the embedded broker in a folder of its own, and an
+// executor that does as a test says. It makes up no answer.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import http from "node:http";
+import os from "node:os";
+import path from "node:path";
+import readline from "node:readline";
+import { after } from "node:test";
+
+const BINARY = process.env.QUEBERT ?? new URL("../../../target/debug/quebert", import.meta.url).pathname;
+
+/** Fails fast, so that a task is dead after two attempts. */
+const CONFIG = `
+[http.guard]
+allow = ["127.0.0.0/8"]
+[retry]
+backoff_min = "20ms"
+backoff_max = "50ms"
+max_attempts = 2
+`;
+
+/** Starts an executor. It answers what `answer(path, request)` says, 200 by default, and keeps what it was sent. */
+export async function startExecutor(answer = () => 200) {
+  const executor = { requests: [], answer };
+  const server = http.createServer(async (request, response) => {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const kept = { path: request.url, method: request.method, headers: request.headers, body: Buffer.concat(chunks).toString() };
+    executor.requests.push(kept);
+    response.writeHead(await executor.answer(kept.path, kept)).end("thank you\n");
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  // A test that failed leaves it behind, and must not keep the process from ending.
+  server.unref();
+  executor.url = `http://127.0.0.1:${server.address().port}`;
+  executor.close = () => new Promise((done) => (server.close(done), server.closeAllConnections()));
+  return executor;
+}
+
+const running = new Set();
+after(async () => {
+  for (const program of running) await program.stop();
+});
+
+/** Starts the program; `url` is the console's. */
+export async function startProgram({ toml = "" } = {}) {
+  const folder = await mkdtemp(path.join(os.tmpdir(), "quebert-console-"));
+  const config = path.join(folder, "quebert.toml");
+  await writeFile(config, CONFIG + toml);
+  const program = { url: "", log: "" };
+  let child = null;
+  program.start = async () => {
+    // The second time the address of the first: a page that is open must find it again.
+    const listen = program.url ? new URL(program.url).host : "127.0.0.1:0";
+    const sets = [`broker.url=embedded:${folder}/data`, `api.listen=${listen}`, "admin.listen=127.0.0.1:0"];
+    const args = ["run", "--config", config, "--log-format", "json", ...sets.flatMap((set) => ["--set", set])];
+    child = spawn(BINARY, args, { stdio: ["ignore", "ignore", "pipe"] });
+    running.add(program);
+    program.url = await address(child, program);
+  };
+  /** Ends it, in order, and leaves its folder. */
+  program.halt = async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      const exit = once(child, "exit");
+      child.kill("SIGTERM");
+      await exit;
+    }
+  };
+  program.stop = async () => {
+    running.delete(program);
+    await program.halt();
+    await rm(folder, { recursive: true, force: true });
+  };
+  /** Asks the API, as a producer would. */
+  program.call = async (method, where, body, headers = {}) => {
+    const response = await fetch(`${program.url}v1${where}`, { method, headers: { "content-type": "application/json", ...headers }, body: body && JSON.stringify(body) });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${where}: ${response.status} ${text}`);
+    return text ? JSON.parse(text) : null;
+  };
+  await program.start();
+  return program;
+}
+
+async function address(child, program) {
+  const ended = once(child, "exit").then(([code]) => {
+    throw new Error(`the program ended with ${code}:\n${program.log}`);
+  });
+  const found = new Promise((done) => {
+    readline.createInterface({ input: child.stderr }).on("line", (line) => {
+      program.log += `${line}\n`;
+      const { message, address: at } = JSON.parse(line);
+      if (message === "API listens") done(`http://${at}/`);
+    });
+  });
+  ended.catch(() => {});
+  return Promise.race([found, ended]);
+}
