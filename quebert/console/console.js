@@ -1,6 +1,6 @@
 // The console's start: the header, the addresses of views, polling while the page is visible, the token, the keyboard.
 
-import { attribute, counted, dialog, duration, field, h, setClock, text, toast, uniqueId } from "./dom.js";
+import { age, attribute, dialog, field, h, setClock, text, toast, uniqueId } from "./dom.js";
 import { ApiError, call, isAbsence, onTokenWanted, token } from "./client.js";
 import { app, onEvents, onStream, permitAll, stream } from "./app.js";
 import { overview } from "./overview.js";
@@ -152,7 +152,7 @@ function drawHeader() {
   if (status) {
     text(facts.engine, status.engine);
     text(facts.version, status.version);
-    text(facts.uptime, `up ${duration(Math.floor(status.uptime_ms / 1000) * 1000)}`);
+    text(facts.uptime, `up ${age(status.uptime_ms)}`);
     text(facts.slots, `${status.in_flight} / ${status.slots} under way`);
   }
   mark(facts.stream, ...STREAM[stream.state]);

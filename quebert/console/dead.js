@@ -322,7 +322,7 @@ function bodyOf(letter) {
       text(shown, raw ? letter.body : pretty);
     } } }, "As it was sent");
   const about = [bytes(letter.body_bytes), letter.content_type, letter.body_lossy ? "only a part, or not all of it text" : ""].filter(Boolean).join(", ");
-  return [h("div", { class: "bartop" }, h("h3", {}, "Body ", h("span", { class: "hint" }, about)), toggle),
+  return [h("div", { class: "bartop" }, h("h3", {}, "Message body ", h("span", { class: "hint" }, about)), toggle),
     letter.body ? shown : h("p", { class: "hint" }, "Empty.")];
 }
 

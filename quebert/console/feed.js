@@ -1,6 +1,6 @@
 // What happens, as it happens: the feed, and the view of one task. Holds the last few hundred events and no more.
 
-import { age, clock, confirm, count, counted, duration, field, h, moment, reconcile, select, setOptions, text, toast } from "./dom.js";
+import { clock, confirm, count, counted, duration, field, h, moment, reconcile, select, setOptions, text, toast } from "./dom.js";
 import { ApiError, call, segment } from "./client.js";
 import { act, stream } from "./app.js";
 
@@ -45,7 +45,7 @@ export const watchAnything = () => held.by || watchOverview();
 /** A list of the latest events. It holds still while somebody points at it or is in it with the keyboard. */
 export function latest(rows, { fits = () => true, short = false, onShown = () => {} } = {}) {
   const list = h("ol", { class: "events", "aria-label": "Events, newest first", tabindex: "-1" });
-  const note = h("p", { class: "empty" }, "Nothing has happened yet.");
+  const note = h("p", { class: "empty" }, "No event yet.");
   const node = h("div", {}, note, list);
   let frozen = false;
   let shown = [];

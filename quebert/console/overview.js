@@ -89,7 +89,7 @@ function queueRow({ name }) {
       known(delayed, now.delayed, count);
       known(dead, now.dead, count);
       attribute(deadLink, "aria-label", now.dead === null ? `dead letters of ${name}, number not known` : `${counted(now.dead, "dead letter")} of ${name}`);
-      deadLink.classList.toggle("bad", now.dead > 0);
+      deadLink.className = now.dead > 0 ? "bad" : "none";
       if (now.oldest_age_ms === null && now.ready === 0) known(oldest, "–", String);
       else known(oldest, now.oldest_age_ms, age);
       spark.update(now.recent.succeeded_by_s);

@@ -103,7 +103,7 @@ pub(super) enum Fate {
 impl Store {
     /// Opens the file and takes in what is stored.
     pub(super) fn open(medium: Medium, config: EmbeddedConfig, inbox: Arc<Inbox>) -> Result<Self, OpenError> {
-        let disk = medium.open()?;
+        let (disk, shield) = medium.open()?;
         let limits = Limits { queue_messages_max: config.queue_messages_max, total_bytes_max: config.total_bytes_max };
         let mut store = Self {
             cache: Cache::new(config.cache_bytes),
@@ -122,7 +122,11 @@ impl Store {
             last_words: Vec::new(),
             tidy_at: None,
         };
-        store.recover().map_err(|fault| classify(store.medium.path(), fault))?;
+        let path = store.medium.path().to_path_buf();
+        let interrupted = store.take_over().map_err(|fault| classify(&path, fault))?;
+        // It is sound: from here on the file is written.
+        shield.lower().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        store.recover(&interrupted).map_err(|fault| classify(&path, fault))?;
         Ok(store)
     }
 
@@ -155,7 +159,7 @@ impl Store {
             let Some(request) = self.todo.pop_front() else { break };
             self.take_in(request);
         }
-        if self.trouble.is_none() {
+        if !self.is_stuck() {
             self.hand_out(BATCH_DELIVERIES);
         }
         self.gather();
@@ -216,7 +220,7 @@ impl Store {
 
     /// Writes what there is to write, if anything, and tells everybody.
     pub(super) fn commit(&mut self) {
-        if self.trouble.is_some() {
+        if self.is_stuck() {
             let words = self.words();
             return self.tell(&Fate::Nowhere(words));
         }

@@ -9,19 +9,20 @@ const require = createRequire(new URL("../../../target/peers/", import.meta.url)
 const { chromium } = require("playwright-core");
 
 /** Far beyond what anything here takes: a limit for tests that fail. */
-export const LONG = 30_000;
+export const LONG = 60_000;
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-lcd-text"],
 });
 after(() => browser.close());
 
-/** A page of its own, with what went wrong in it in `page.faults`. */
-export async function openPage(url, { width = 1280, height = 900, scheme = "light", ...more } = {}) {
+/** A page of its own, with what went wrong in it in `page.faults`. With `clock` its time can be put forward. */
+export async function openPage(url, { width = 1280, height = 900, scheme = "light", clock = false, ...more } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, ...more });
   context.setDefaultTimeout(LONG);
   const page = await context.newPage();
+  if (clock) await page.clock.install();
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(`error: ${error.stack}`));
   page.on("dialog", (dialog) => (page.faults.push(`a dialog of the browser: ${dialog.message()}`), dialog.dismiss()));

@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::time::timeout;
 
@@ -37,6 +38,12 @@ async fn without_any_config_tasks_outlive_a_kill_and_are_delivered_after_it() {
     }
     // Some are under way, the rest waits.
     executor.wait_for(1, LONG).await;
+    let told = timeout(LONG, async {
+        while !program.get("/metrics").await.1.contains("\nquebert_store_file_bytes ") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    told.await.expect("the metrics tell of the file");
     program.child.kill().await.unwrap();
     drop(program);
 
@@ -50,7 +57,7 @@ async fn without_any_config_tasks_outlive_a_kill_and_are_delivered_after_it() {
             if seen.len() == 30 {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     done.await.expect("every task is delivered");
