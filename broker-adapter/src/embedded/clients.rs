@@ -265,15 +265,15 @@ impl Store {
 
     /// Takes a message in for a target; a delay queue is made when first needed.
     pub(super) fn place(&mut self, target: &Target, record: record::Record, moved: bool) -> Result<Spot, PublishError> {
-        if self.is_stuck() || (self.trouble.is_some() && !moved) {
-            return Err(PublishError::Refused(self.words()));
-        }
         if let Target::Delay(step) = target {
             self.make_delay(*step);
         }
         let Some(queue) = self.core.route(target) else {
             return Err(PublishError::Returned(format!("there is no {}", QueueName::from(target))));
         };
+        if self.is_stuck() || (self.trouble.is_some() && !moved) {
+            return Err(PublishError::Refused(self.words()));
+        }
         self.add(queue, record, moved).map_err(|full| PublishError::Refused(full.to_string()))
     }
 }

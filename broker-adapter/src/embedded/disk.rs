@@ -16,8 +16,8 @@ use crate::queue::{QueueId, QueueName, Spot};
 use bytes::Bytes;
 use quebert_dispatcher::grid::Step;
 use quebert_wire::Timestamp;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
-use std::collections::BTreeMap;
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use std::collections::{BTreeMap, VecDeque};
 
 type Key<'a> = &'a [u8; 12];
 const MESSAGES: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("messages");
@@ -36,8 +36,14 @@ const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
 /// The key in `marks` of the last transaction's number; queues are counted from 1.
 const NUMBER_KEY: u32 = 0;
-/// Bytes that a disk must take before it counts as having room again.
-const PROBE_BYTES: usize = 256 << 10;
+/// A disk has room again when it takes so many pages.
+const PROBE_PAGES: u32 = 256;
+/// Bytes that fill most of a page.
+const PROBE_PAGE_BYTES: usize = 3000;
+/// How many transactions a part of the reserve lasts.
+const RESERVE_COMMITS: u32 = 16;
+/// Parts of the reserve: what the last 32 to 48 transactions have freed, five pages or more each.
+const RESERVE_PARTS: usize = 3;
 /// Most idempotency keys whose time is over that one transaction forgets, beyond as many as it adds.
 const FORGOTTEN_MAX: usize = 16;
 
@@ -114,6 +120,10 @@ impl<E: Into<redb::Error>> From<E> for Fault {
 /// The open database.
 #[derive(Debug)]
 pub(super) struct Disk {
+    /// Holds back pages that were freed of late. Even a deletion needs some free pages, and on a full disk there would be
+    /// none: new messages would have used the last. When the file is opened again after a fault, these are free.
+    reserve: VecDeque<ReadTransaction>,
+    reserve_age: u32,
     db: Database,
     number: u64,
 }
@@ -139,7 +149,7 @@ impl Disk {
         }
         let number = reading.open_table(MARKS)?.get(NUMBER_KEY)?.map_or(0, |number| number.value());
         drop(reading);
-        Ok(Self { db, number })
+        Ok(Self { reserve: VecDeque::new(), reserve_age: 0, db, number })
     }
 
     /// The number of the last transaction that is on disk.
@@ -202,14 +212,32 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether there is room to write: writes something large, and takes it away again.
+    /// Renews the reserve; to be called after each transaction while new messages are taken.
+    pub(super) fn keep_reserve(&mut self) -> Result<(), Fault> {
+        self.reserve_age += 1;
+        if self.reserve.is_empty() || self.reserve_age >= RESERVE_COMMITS {
+            self.reserve_age = 0;
+            self.reserve.push_back(self.db.begin_read()?);
+            if self.reserve.len() > RESERVE_PARTS {
+                self.reserve.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for what is new: writes something large, and takes it away again.
     pub(super) fn probe(&mut self) -> Result<(), Fault> {
-        for write in [true, false] {
+        // The first round takes away what a probe that failed half-way has left.
+        for write in [false, true, false] {
             let txn = self.db.begin_write()?;
             if write {
-                txn.open_table(PROBE)?.insert(0, &*vec![0; PROBE_BYTES])?;
-            } else {
-                txn.delete_table(PROBE)?;
+                let mut probe = txn.open_table(PROBE)?;
+                for page in 0..PROBE_PAGES {
+                    probe.insert(page, &[0; PROBE_PAGE_BYTES][..])?;
+                }
+            } else if !txn.delete_table(PROBE)? {
+                txn.abort()?;
+                continue;
             }
             txn.commit()?;
         }
@@ -282,11 +310,13 @@ impl Disk {
 
     /// Moves everything to the front of the file and cuts it off behind. Takes as long as it takes to write it all.
     pub(super) fn compact(&mut self) -> Result<bool, Fault> {
+        self.reserve.clear();
         Ok(self.db.compact()?)
     }
 
     /// Closes the file.
-    pub(super) fn close(self) -> Result<(), Fault> {
+    pub(super) fn close(mut self) -> Result<(), Fault> {
+        self.reserve.clear();
         Ok(self.db.close()?)
     }
 }

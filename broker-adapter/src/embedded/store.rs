@@ -133,6 +133,9 @@ impl Store {
     /// Serves until the last client has gone.
     pub(super) fn run(mut self) {
         let ending = Ending(self.inbox.clone());
+        if let Err(error) = self.medium.reserve() {
+            tracing::warn!(file = %self.medium.path().display(), %error, "there is no room to keep in reserve");
+        }
         self.tidy(true);
         while !self.over {
             let end = self.next_wakeup();
@@ -247,7 +250,11 @@ impl Store {
         }
         let Some(disk) = &mut self.disk else { return Fate::Nowhere(self.words()) };
         let number = disk.number() + 1;
-        let result = disk.commit(&writes);
+        let mut result = disk.commit(&writes);
+        // On a disk that is full the reserve is what tasks are settled with.
+        if result.is_ok() && self.trouble.is_none() {
+            result = disk.keep_reserve();
+        }
         match result {
             Ok(()) => {
                 self.written();
@@ -320,13 +327,14 @@ impl Store {
         if !self.todo.is_empty() {
             return Some(Instant::now());
         }
-        if let Some(trouble) = &self.trouble {
-            return Some(trouble.retry_at);
+        let retry_at = self.trouble.as_ref().map(|trouble| trouble.retry_at);
+        if self.is_stuck() {
+            return retry_at;
         }
         if self.core.waits_for_room() && self.somebody_listens() {
             return Some(Instant::now() + LOOK_AGAIN);
         }
-        self.tidy_at
+        retry_at.or(self.tidy_at)
     }
 
     /// Closes the file. Returns whom to tell.

@@ -5,6 +5,7 @@
 mod access;
 mod batch;
 mod dead;
+mod embedded;
 mod enqueue;
 mod events;
 mod queues;
