@@ -13,12 +13,18 @@ use crate::{
 };
 use quebert_dispatcher::ports::broker::{PublishError, Target};
 use quebert_wire::{HeaderValue, Message, TaskId, Timestamp, header};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Most messages of one page.
 const PAGE_MESSAGES: usize = 100;
 /// Most bytes of one page, save that there is one message at least.
 const PAGE_BYTES: usize = 1 << 20;
+/// Most messages of one id's hash that a lookup goes through: ids need not be unique, and a hash can be met on purpose.
+const LOOKED_AT_MAX: usize = 10_000;
+/// Most copies of one task that are read.
+const COPIES_MAX: usize = 100;
+/// Most bytes of them, save that there is one at least.
+const COPIES_BYTES: usize = 16 << 20;
 /// Most messages that one transaction of a purge removes: some 10 ms.
 const PURGED_AT_ONCE: usize = 2000;
 
@@ -172,18 +178,29 @@ impl Store {
         self.batch.waiting.push(Waiting::Purged(answer, Purged { removed, until, more }));
     }
 
-    /// Every copy of a task, with where it lies.
-    fn copies(&mut self, id: &TaskId) -> Result<Vec<(queue::Found, Message)>, AdminError> {
-        let found = self.core.find(record::hash(id.as_str()));
-        let spots = found.iter().map(|found| found.spot).collect::<Vec<_>>();
+    /// The first copies of a task that are `wanted`, with where they lie.
+    fn copies(
+        &mut self,
+        id: &TaskId,
+        wanted: impl Fn(&queue::Found, &QueueName) -> bool,
+    ) -> Result<Vec<(queue::Found, Message)>, AdminError> {
+        let mut bytes = 0;
+        let found = self.core.find(record::hash(id.as_str())).take(LOOKED_AT_MAX);
+        let found = found.filter(|found| self.core.name(found.spot.queue).is_some_and(|name| wanted(found, name)));
+        let found = found.take(COPIES_MAX).take_while(|found| {
+            let first = bytes == 0;
+            bytes += found.bytes as usize;
+            first || bytes <= COPIES_BYTES
+        });
+        let found = found.map(|found| (found.spot, found)).collect::<BTreeMap<_, _>>();
+        let spots = found.keys().copied().collect::<Vec<_>>();
         let messages = self.messages(&spots)?;
-        let of_spot = |spot: Spot| found.iter().find(|found| found.spot == spot).copied();
         let copies = messages.into_iter().filter(|(_, message)| record::id_of(message) == Some(id.as_str()));
-        Ok(copies.filter_map(|(spot, message)| Some((of_spot(spot)?, message))).collect())
+        Ok(copies.filter_map(|(spot, message)| Some((*found.get(&spot)?, message))).collect())
     }
 
     fn find(&mut self, id: &TaskId) -> Result<Vec<Found>, AdminError> {
-        let copies = self.copies(id)?;
+        let copies = self.copies(id, |_, _| true)?;
         Ok(copies
             .into_iter()
             .filter_map(|(found, message)| {
@@ -210,8 +227,9 @@ impl Store {
 
     fn run_now(&mut self, id: &TaskId) -> Result<bool, AdminError> {
         let mut done = false;
-        for (found, mut message) in self.copies(id)? {
-            let Some(home) = found.home.filter(|_| found.ready) else { continue };
+        // A task that has waited keeps the name of its queue, as a dead letter too: only what waits still is meant.
+        for (found, mut message) in self.copies(id, |found, name| found.ready && name.is_delay())? {
+            let Some(home) = found.home else { continue };
             for name in [header::DUE_AT, header::HOP_AT, header::RETURN_TO] {
                 message.headers.remove(name);
             }
@@ -232,9 +250,8 @@ impl Store {
             return Err(AdminError::Unavailable(self.words()));
         }
         let mut done = false;
-        for (found, _) in self.copies(id)? {
-            let dead = self.core.name(found.spot.queue).is_none_or(QueueName::is_dead);
-            done |= !dead && self.take(found.spot);
+        for (found, _) in self.copies(id, |found, name| found.ready && !name.is_dead())? {
+            done |= self.take(found.spot);
         }
         Ok(done)
     }

@@ -126,8 +126,10 @@ pub struct Found {
     pub spot: Spot,
     /// Whether it is ready, and not delivered.
     pub ready: bool,
-    /// In a delay queue: the work queue that it returns to.
+    /// The work queue that it names to return to. Only in a delay queue does that mean anything.
     pub home: Option<QueueId>,
+    /// What it takes in the store, in bytes.
+    pub bytes: u32,
 }
 
 /// Queues of messages with a payload `P`, and who consumes them. **Drain [`changes`](Self::changes) into one transaction,
@@ -438,11 +440,14 @@ impl<P> QueueCore<P> {
         self.lines.get(&queue).map(|line| line.cursor - 1)
     }
 
-    /// Every message whose id has this hash; others may have it, too.
-    pub fn find(&self, id: u64) -> Vec<Found> {
+    /// The messages whose ids have this hash, queue by queue; other ids may have it, too. There may be any number of them.
+    pub fn find(&self, id: u64) -> impl Iterator<Item = Found> + '_ {
         let least = Spot { queue: QueueId(0), seq: 0 };
-        let all = self.index.range((id, least)..).take_while(|(hash, _)| *hash == id);
-        all.map(|(_, spot)| Found { spot: *spot, ready: self.is_ready(*spot), home: self.home(*spot) }).collect()
+        let all = self.index.range((id, least)..).take_while(move |(hash, _)| *hash == id);
+        all.filter_map(|(_, spot)| {
+            let Letter { home, bytes, .. } = self.lines.get(&spot.queue)?.entries.get(&spot.seq)?.letter;
+            Some(Found { spot: *spot, ready: self.is_ready(*spot), home, bytes })
+        })
     }
 
     /// Bytes of all messages.
@@ -458,10 +463,6 @@ impl<P> QueueCore<P> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn home(&self, spot: Spot) -> Option<QueueId> {
-        self.lines.get(&spot.queue)?.entries.get(&spot.seq)?.letter.home
     }
 
     fn add_line(&mut self, id: QueueId, name: QueueName) {

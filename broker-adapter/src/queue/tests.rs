@@ -413,7 +413,7 @@ impl World {
         }
         for (spot, known) in &self.model.messages {
             let found = self.core.find(known.body);
-            let found = found.iter().map(|found| (found.spot, found.ready)).collect::<Vec<_>>();
+            let found = found.map(|found| (found.spot, found.ready)).collect::<Vec<_>>();
             assert_eq!(found, [(*spot, known.owner.is_none())], "invariant_index");
         }
     }

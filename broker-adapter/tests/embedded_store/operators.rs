@@ -1,12 +1,15 @@
 //! What operators rely on over restarts and crashes: idempotency keys, pauses, and where a task is.
 
 use super::common::{Client, Folder, numbered, work};
-use quebert_broker_adapter::admin::{Admin, Enqueue, Enqueued, FoundState, Once, Place};
+use quebert_broker_adapter::{
+    admin::{Admin, Enqueue, Enqueued, FoundState, Once, Place},
+    embedded::EmbeddedConfig,
+};
 use quebert_dispatcher::{
     grid::Step,
     ports::broker::{Broker, Target},
 };
-use quebert_wire::{HeaderValue, TaskId, Timestamp, header};
+use quebert_wire::{HeaderValue, Message, TaskId, Timestamp, header};
 use std::time::SystemTime;
 
 fn in_ms(ms: i64) -> Timestamp {
@@ -101,6 +104,60 @@ async fn a_delayed_task_is_found_counted_and_sent_now_after_a_crash() {
     client.broker.close(&quebert_dispatcher::ports::broker::Source::Queue("work".into()));
     assert!(client.broker.cancel(id.clone()).await.unwrap());
     assert_eq!(client.broker.find(id).await.unwrap(), []);
+    client.broker.stop().await;
+}
+
+#[tokio::test]
+async fn only_what_is_delayed_is_sent_now_and_not_a_dead_letter_that_names_its_queue() {
+    let folder = Folder::new();
+    let client = folder.open();
+    let mut task = numbered(1);
+    task.headers.insert(header::RETURN_TO.into(), HeaderValue::Text("work".into()));
+    client.broker.publish(Target::Dead("work".into()), task.clone()).await.unwrap();
+    client.broker.publish(work(), task.clone()).await.unwrap();
+    let id = TaskId::new("task-1").unwrap();
+    assert!(!client.broker.run_now(id.clone()).await.unwrap(), "it is dead, and its copy is ready");
+    assert_eq!((client.ready(work()).await, client.ready(super::common::dead()).await), (1, 1));
+    client.broker.publish(Target::Delay(Step::LAST), task).await.unwrap();
+    assert!(client.broker.run_now(id).await.unwrap(), "one is delayed");
+    assert_eq!((client.ready(work()).await, client.ready(super::common::dead()).await), (2, 1));
+    client.broker.stop().await;
+}
+
+/// Ids need not be unique, so that one lookup could be as long as the store is large.
+#[tokio::test]
+async fn a_lookup_reads_a_bounded_number_of_copies_and_those_that_are_meant_first() {
+    const COPIES: usize = 230;
+    let folder = Folder::new();
+    let client = folder.open();
+    let task = || Enqueue { queue: "work".into(), message: numbered(1), once: None };
+    let results = client.broker.enqueue((0..COPIES).map(|_| task()).collect()).await;
+    assert!(results.iter().all(Result::is_ok));
+    let mut delayed = numbered(1);
+    delayed.headers.insert(header::RETURN_TO.into(), HeaderValue::Text("work".into()));
+    client.broker.publish(Target::Delay(Step::LAST), delayed).await.unwrap();
+    let id = TaskId::new("task-1").unwrap();
+    assert_eq!(client.broker.find(id.clone()).await.unwrap().len(), 100);
+    assert!(client.broker.run_now(id.clone()).await.unwrap(), "the delayed one lies behind all the others");
+    assert_eq!(client.ready(work()).await, COPIES as u64 + 1);
+    for left in [131, 31, 0] {
+        assert!(client.broker.cancel(id.clone()).await.unwrap());
+        assert_eq!(client.ready(work()).await, left);
+    }
+    assert!(!client.broker.cancel(id).await.unwrap(), "all are gone");
+    client.broker.stop().await;
+}
+
+/// Two large copies are more than one lookup reads.
+#[tokio::test]
+async fn a_lookup_reads_a_bounded_number_of_bytes_and_one_copy_at_least() {
+    let folder = Folder::new();
+    let client = folder.open_with(EmbeddedConfig { message_bytes_max: 32 << 20, ..folder.config() });
+    let large = || Message { id: Some("large".into()), body: vec![b'x'; 20 << 20].into(), ..Message::default() };
+    for _ in 0..2 {
+        client.broker.publish(work(), large()).await.unwrap();
+    }
+    assert_eq!(client.broker.find(TaskId::new("large").unwrap()).await.unwrap().len(), 1);
     client.broker.stop().await;
 }
 
