@@ -163,6 +163,8 @@ async fn sweep(
             under_way.0.push_back((moved, answered));
             under_way.settle(&mut swept, UNDER_WAY).await?;
         }
+        // Also past what can't be read.
+        after = page.last.or(after);
         if !page.more {
             under_way.settle(&mut swept, 0).await?;
             swept.complete = true;

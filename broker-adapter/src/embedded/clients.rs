@@ -118,13 +118,14 @@ impl Store {
         }
     }
 
-    /// Chooses what is delivered with this transaction, and reads what is not in memory. Tells how many that are.
-    pub(super) fn hand_out(&mut self, limit: usize) -> usize {
+    /// Chooses what is delivered with this transaction, at most so many and about so many bytes, and reads what is not in
+    /// memory. Tells whether a bound was met.
+    pub(super) fn hand_out(&mut self, limit: usize, bytes: u64) -> bool {
         let mut room: Room = self.clients.iter().map(|(id, client)| (*id, client.room())).collect();
-        let handed = self.core.hand_out(&mut room, limit);
-        let count = handed.len();
-        if count == 0 {
-            return 0;
+        let handed = self.core.hand_out(&mut room, limit, bytes);
+        let more = handed.len() == limit || handed.iter().map(|one| u64::from(one.bytes)).sum::<u64>() >= bytes;
+        if handed.is_empty() {
+            return false;
         }
         let uncached = handed.iter().map(|handed| handed.spot).filter(|spot| self.cache.get(*spot).is_none());
         let uncached = uncached.collect::<Vec<_>>();
@@ -133,15 +134,22 @@ impl Store {
             Err(words) => {
                 handed.iter().rev().for_each(|handed| self.core.take_back(handed));
                 self.begin_trouble(words);
-                return 0;
+                return false;
             }
         };
         for handed in handed {
             let record = self.cache.take(handed.spot).or_else(|| read.remove(&handed.spot));
-            let message = record.and_then(|record| self.readable(handed.spot, &record));
+            let message = match record {
+                Some(record) => self.readable(handed.spot, &record),
+                None => {
+                    let (queue, number) = (handed.spot.queue.0, handed.spot.seq);
+                    tracing::error!(file = %self.medium.path().display(), queue, number, "a message is not in the file");
+                    None
+                }
+            };
             self.batch.handed.push((handed, message));
         }
-        count
+        more
     }
 
     /// Sends what was handed out, now that the disk knows.

@@ -134,7 +134,7 @@ impl Store {
             spots.push(spot);
         }
         let messages = self.messages(&spots)?;
-        Ok(Page { messages, until, more })
+        Ok(Page { messages, last: spots.last().map(|spot| Position(spot.seq)), until, more })
     }
 
     /// The messages at these spots, from memory or the file.

@@ -16,7 +16,9 @@ use crate::queue::{QueueId, QueueName, Spot};
 use bytes::Bytes;
 use quebert_dispatcher::grid::Step;
 use quebert_wire::Timestamp;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle,
+};
 use std::collections::BTreeMap;
 
 type Key<'a> = &'a [u8; 12];
@@ -277,6 +279,11 @@ impl Disk {
         let once = reading.open_table(ONCE)?;
         let entry = once.get(key)?;
         Ok(entry.and_then(|entry| read_once(entry.value())))
+    }
+
+    /// How many idempotency keys there are.
+    pub(super) fn once_len(&self) -> Result<u64, Fault> {
+        Ok(self.db.begin_read()?.open_table(ONCE)?.len()?)
     }
 
     /// The work queues that are remembered as paused.

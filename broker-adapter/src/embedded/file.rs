@@ -12,7 +12,10 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The file's name.
@@ -27,10 +30,19 @@ const RESERVE: &str = "quebert.reserve";
 const RESERVE_BYTES: usize = 4 << 20;
 /// Memory for pages of the file. The waiting messages have a cache of their own.
 const PAGE_CACHE_BYTES: usize = 32 << 20;
+/// What is read and written back at once after a failed sync.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 
 /// What the database lies on.
 #[derive(Debug)]
-pub(super) enum Medium {
+pub(super) struct Medium {
+    place: Place,
+    /// A sync has failed, and not all has been written again since.
+    unsynced: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum Place {
     /// A folder, locked.
     Folder {
         /// The file.
@@ -62,12 +74,16 @@ impl Medium {
         if !path.try_exists().map_err(failed)? {
             make_file(folder, &path)?;
         }
-        Ok(Self::Folder { path, _lock: lock })
+        Ok(Self::new(Place::Folder { path, _lock: lock }))
     }
 
     /// Somebody's own storage, which `folder` is only a name for.
     pub(super) fn backend(folder: &Path, backend: impl StorageBackend) -> Self {
-        Self::Backend { path: folder.join(FILE), backend: Arc::new(backend) }
+        Self::new(Place::Backend { path: folder.join(FILE), backend: Arc::new(backend) })
+    }
+
+    fn new(place: Place) -> Self {
+        Self { place, unsynced: Arc::default() }
     }
 
     /// Opens the database behind a shield, with every page checked: nothing is written before it is lowered.
@@ -75,21 +91,37 @@ impl Medium {
         let path = self.path();
         let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
         let (backend, closes) = self.storage()?;
-        let shield = Shield::new(backend, closes).map_err(failed)?;
-        if matches!(self, Self::Folder { .. }) && Handle(shield.clone()).len().map_err(failed)? == 0 {
+        let shield = Shield::new(backend, closes, self.unsynced.clone()).map_err(failed)?;
+        if matches!(self.place, Place::Folder { .. }) && Handle(shield.clone()).len().map_err(failed)? == 0 {
             return Err(OpenError::Damaged { path: path.to_path_buf(), detail: "it is empty".into() });
         }
         let disk = self.open_behind(shield.clone(), true)?;
         Ok((disk, shield))
     }
 
-    /// Opens the database again, after a fault.
-    pub(super) fn open_again(&self) -> Result<Disk, OpenError> {
+    /// Opens the database again, after a fault. It must hold the transaction `confirmed` at least.
+    pub(super) fn open_again(&self, confirmed: u64) -> Result<Disk, OpenError> {
+        let path = self.path();
+        let damaged = |detail: String| OpenError::Damaged { path: path.to_path_buf(), detail };
+        let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
         let (backend, closes) = self.storage()?;
-        let failed = |source| OpenError::Io { path: self.path().to_path_buf(), source };
-        let shield = Shield::new(backend, closes).map_err(failed)?;
+        if backend.len().map_err(failed)? == 0 {
+            // The database would make a new one of it.
+            return Err(damaged("it is empty".into()));
+        }
+        let in_doubt = self.unsynced.load(Ordering::Acquire);
+        if in_doubt {
+            write_again(&*backend).map_err(failed)?;
+            self.unsynced.store(false, Ordering::Release);
+        }
+        let shield = Shield::new(backend, closes, self.unsynced.clone()).map_err(failed)?;
         shield.lower().map_err(failed)?;
-        self.open_behind(shield, false)
+        // What was never written may have been read from the disk again, older than its surroundings.
+        let disk = self.open_behind(shield, in_doubt)?;
+        if disk.number() < confirmed {
+            return Err(damaged(format!("it ends at transaction {}, and {confirmed} was confirmed", disk.number())));
+        }
+        Ok(disk)
     }
 
     fn open_behind(&self, shield: Arc<Shield>, check: bool) -> Result<Disk, OpenError> {
@@ -107,20 +139,20 @@ impl Medium {
 
     /// What to open the database on, and whether that is to be closed with it.
     fn storage(&self) -> Result<(Arc<dyn StorageBackend>, bool), OpenError> {
-        match self {
-            Self::Folder { path, .. } => {
+        match &self.place {
+            Place::Folder { path, .. } => {
                 let failed = |source| OpenError::Io { path: path.clone(), source };
                 let file = File::options().read(true).write(true).open(path).map_err(failed)?;
                 let backend = FileBackend::new(file).map_err(|e| classify(path, e.into()))?;
                 Ok((Arc::new(backend), true))
             }
-            Self::Backend { backend, .. } => Ok((backend.clone(), false)),
+            Place::Backend { backend, .. } => Ok((backend.clone(), false)),
         }
     }
 
     /// Keeps room that is to be had when there is no other, if it is not kept already.
     pub(super) fn reserve(&self) -> io::Result<()> {
-        let Self::Folder { path, .. } = self else { return Ok(()) };
+        let Place::Folder { path, .. } = &self.place else { return Ok(()) };
         let reserve = path.with_file_name(RESERVE);
         if fs::metadata(&reserve).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES as u64) {
             return Ok(());
@@ -134,33 +166,48 @@ impl Medium {
 
     /// Gives that room back.
     pub(super) fn release_reserve(&self) {
-        if let Self::Folder { path, .. } = self {
+        if let Place::Folder { path, .. } = &self.place {
             let _ = fs::remove_file(path.with_file_name(RESERVE));
         }
     }
 
     /// The file, for people.
     pub(super) fn path(&self) -> &Path {
-        match self {
-            Self::Folder { path, .. } | Self::Backend { path, .. } => path,
+        match &self.place {
+            Place::Folder { path, .. } | Place::Backend { path, .. } => path,
         }
     }
 
     /// How large the file is, in bytes.
     pub(super) fn bytes(&self) -> io::Result<u64> {
-        match self {
-            Self::Folder { path, .. } => fs::metadata(path).map(|metadata| metadata.len()),
-            Self::Backend { backend, .. } => backend.len(),
+        match &self.place {
+            Place::Folder { path, .. } => fs::metadata(path).map(|metadata| metadata.len()),
+            Place::Backend { backend, .. } => backend.len(),
         }
     }
 }
 
 impl Drop for Medium {
     fn drop(&mut self) {
-        if let Self::Backend { backend, .. } = self {
+        if let Place::Backend { backend, .. } = &self.place {
             let _ = backend.close();
         }
     }
+}
+
+/// Writes everything as it is read, and syncs. After a failed sync the system may take its pages for written: they are read
+/// back, the next sync says nothing of them, and they are gone with the power.
+fn write_again(backend: &dyn StorageBackend) -> io::Result<()> {
+    let length = backend.len()?;
+    let mut block = vec![0; WRITTEN_AT_ONCE];
+    let mut at = 0;
+    while at < length {
+        let bytes = usize::try_from(length - at).unwrap_or(usize::MAX).min(WRITTEN_AT_ONCE);
+        backend.read(at, &mut block[..bytes])?;
+        backend.write(at, &block[..bytes])?;
+        at += bytes as u64;
+    }
+    backend.sync_data()
 }
 
 /// What an error means to whoever opens the store.
@@ -195,11 +242,22 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     maker.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut maker, 0o700);
+    let new = missing(folder);
     maker.create(folder)?;
-    match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-        _ => sync_folder(Path::new(".")),
+    // Each new name lies in the folder around it.
+    for folder in new {
+        match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent)?,
+            _ => sync_folder(Path::new("."))?,
+        }
     }
+    Ok(())
+}
+
+/// The folder and those around it, as far as they are not there; the innermost first.
+fn missing(folder: &Path) -> Vec<&Path> {
+    let around = folder.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+    around.take_while(|folder| !folder.is_dir()).collect()
 }
 
 /// Makes the file under another name first: what bears its name is whole.
@@ -230,4 +288,18 @@ fn private() -> fs::OpenOptions {
 fn sync_folder(folder: &Path) -> io::Result<()> {
     // Other systems can't open a folder; they need no such thing either.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_is_made_is_known_for_its_parent_to_be_synced() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let new = here.join("no").join("such").join("folder");
+        assert_eq!(missing(&new), [&*new, &here.join("no").join("such"), &here.join("no")]);
+        assert!(missing(here).is_empty());
+        assert_eq!(missing(Path::new("no-such/folder")), [Path::new("no-such/folder"), Path::new("no-such")]);
+    }
 }

@@ -131,6 +131,8 @@ pub(super) struct Enqueuing {
 /// Some messages of a place.
 pub(super) struct Page {
     pub(super) messages: Vec<(Spot, Message)>,
+    /// The last that was looked at, readable or not.
+    pub(super) last: Option<Position>,
     /// Where a sweep that began now ends.
     pub(super) until: Position,
     /// Whether there are more up to there.

@@ -13,6 +13,8 @@ mod record;
 mod recovery;
 mod shield;
 mod store;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trouble;
 

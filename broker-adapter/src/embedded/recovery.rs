@@ -23,6 +23,8 @@ const SMALL_BYTES: u64 = 16 << 20;
 const MOVED_BYTES_MAX: u64 = 64 << 20;
 /// At the start and the end, more may be.
 const MOVED_BYTES_MAX_AT_ENDS: u64 = 256 << 20;
+/// What an idempotency key takes in the file, about.
+const ONCE_BYTES: u64 = 256;
 /// Most messages that are buried in one transaction at the start.
 const BURIED_AT_ONCE: usize = 1000;
 
@@ -96,20 +98,26 @@ impl Store {
             return;
         }
         self.tidy_at = None;
-        let (Ok(file), content) = (self.medium.bytes(), self.core.bytes()) else { return };
+        let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) else { return };
+        let (Ok(file), Ok(keys)) = (self.medium.bytes(), disk.once_len()) else { return };
+        let content = self.core.bytes().saturating_add(keys.saturating_mul(ONCE_BYTES));
         let (times, most) = if ends { (2, MOVED_BYTES_MAX_AT_ENDS) } else { (4, MOVED_BYTES_MAX) };
-        if self.trouble.is_some() || content > most || file <= SMALL_BYTES.max(content.saturating_mul(times)) {
+        let enough = SMALL_BYTES.max(content.saturating_mul(times));
+        if content > most || file <= enough || file < self.incompressible.saturating_mul(2) {
             return;
         }
-        let Some(disk) = &mut self.disk else { return };
         let started = Instant::now();
         match disk.compact() {
-            Ok(_) => tracing::debug!(
-                before = file,
-                after = self.medium.bytes().unwrap_or(0),
-                ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "file compacted"
-            ),
+            Ok(_) => {
+                let after = self.medium.bytes().unwrap_or(0);
+                self.incompressible = if after > enough { after } else { 0 };
+                tracing::debug!(
+                    before = file,
+                    after,
+                    ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "file compacted"
+                );
+            }
             Err(fault) => {
                 self.disk = None;
                 self.begin_trouble(fault.to_string());

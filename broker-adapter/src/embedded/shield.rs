@@ -23,6 +23,8 @@ pub(super) struct Shield {
     kept: Mutex<Kept>,
     /// Whether closing the database closes the storage.
     closes: bool,
+    /// Set when a sync fails.
+    unsynced: Arc<AtomicBool>,
 }
 
 /// Changes that have not reached the storage.
@@ -50,10 +52,14 @@ enum Change {
 pub(super) struct Handle(pub(super) Arc<Shield>);
 
 impl Shield {
-    pub(super) fn new(inner: Arc<dyn StorageBackend>, closes: bool) -> io::Result<Arc<Self>> {
+    pub(super) fn new(
+        inner: Arc<dyn StorageBackend>,
+        closes: bool,
+        unsynced: Arc<AtomicBool>,
+    ) -> io::Result<Arc<Self>> {
         let length = inner.len()?;
         let kept = Mutex::new(Kept { length, seen: length, ..Kept::default() });
-        Ok(Arc::new(Self { inner, lowered: AtomicBool::new(false), kept, closes }))
+        Ok(Arc::new(Self { inner, lowered: AtomicBool::new(false), kept, closes, unsynced }))
     }
 
     /// Carries out what was kept, and from now on everything at once.
@@ -63,12 +69,16 @@ impl Shield {
             match change {
                 Change::Length(length) => self.inner.set_len(length)?,
                 Change::Data(offset, data) => self.inner.write(offset, &data)?,
-                Change::Sync => self.inner.sync_data()?,
+                Change::Sync => self.sync()?,
             }
         }
         kept.pages.clear();
         self.lowered.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync_data().inspect_err(|_| self.unsynced.store(true, Ordering::Release))
     }
 
     fn is_lowered(&self) -> bool {
@@ -152,7 +162,7 @@ impl StorageBackend for Handle {
 
     fn sync_data(&self) -> io::Result<()> {
         if self.0.is_lowered() {
-            return self.0.inner.sync_data();
+            return self.0.sync();
         }
         self.0.kept().changes.push(Change::Sync);
         Ok(())
@@ -244,7 +254,7 @@ mod tests {
             inner.write(0, &(0..10_000).map(|n| (n % 251) as u8).collect::<Vec<_>>()).unwrap();
             let before = all(&*inner);
             let mut model = before.clone();
-            let shield = Shield::new(inner.clone(), true).unwrap();
+            let shield = Shield::new(inner.clone(), true, Arc::default()).unwrap();
             let handle = Handle(shield.clone());
             for op in ops {
                 match op {

@@ -32,15 +32,19 @@ const BATCH_REQUESTS: usize = 4096;
 const BATCH_BYTES: usize = 16 << 20;
 /// Most deliveries of one transaction.
 const BATCH_DELIVERIES: usize = 1024;
+/// When the deliveries of one transaction come to so many bytes, the others wait for the next one.
+const BATCH_DELIVERED_BYTES: u64 = 16 << 20;
 /// When a client takes no events, how long until the next look.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The store. Everything in it belongs to its thread.
 pub(super) struct Store {
+    /// `None` while it can't be opened again after a fault. The first field: it closes before the medium gives up its lock.
+    pub(super) disk: Option<Disk>,
     pub(super) config: EmbeddedConfig,
     pub(super) medium: Medium,
-    /// `None` while it can't be opened again after a fault.
-    pub(super) disk: Option<Disk>,
+    /// The number of the last transaction that somebody was told of.
+    pub(super) confirmed: u64,
     pub(super) core: QueueCore<()>,
     pub(super) cache: Cache,
     pub(super) clients: BTreeMap<ClientId, Client>,
@@ -58,6 +62,9 @@ pub(super) struct Store {
     pub(super) last_words: Vec<Answer<()>>,
     /// When to look whether the file has become too large for what is in it.
     pub(super) tidy_at: Option<Instant>,
+    /// What the last compaction left, if that was still more than the contents seemed to call for: it is not repeated
+    /// before the file has doubled. Otherwise 0.
+    pub(super) incompressible: u64,
 }
 
 /// What must be written and is true whatever happens; it waits for the next transaction that succeeds.
@@ -111,6 +118,7 @@ impl Store {
             cache: Cache::new(config.cache_bytes),
             config,
             medium,
+            confirmed: disk.number(),
             disk: Some(disk),
             core: QueueCore::new(limits),
             clients: BTreeMap::new(),
@@ -124,6 +132,7 @@ impl Store {
             doubt: None,
             last_words: Vec::new(),
             tidy_at: None,
+            incompressible: 0,
         };
         let path = store.medium.path().to_path_buf();
         let interrupted = store.take_over().map_err(|fault| classify(&path, fault))?;
@@ -156,7 +165,7 @@ impl Store {
     }
 
     /// One transaction's worth of work.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.try_again();
         for _ in 0..BATCH_REQUESTS {
             if self.batch.bytes >= BATCH_BYTES {
@@ -165,7 +174,7 @@ impl Store {
             let Some(request) = self.todo.pop_front() else { break };
             self.take_in(request);
         }
-        self.more_to_deliver = !self.is_stuck() && self.hand_out(BATCH_DELIVERIES) == BATCH_DELIVERIES;
+        self.more_to_deliver = !self.is_stuck() && self.hand_out(BATCH_DELIVERIES, BATCH_DELIVERED_BYTES);
         self.gather();
         self.commit();
         self.tidy(false);
@@ -266,6 +275,7 @@ impl Store {
 
     /// What was pending is on disk.
     pub(super) fn written(&mut self) {
+        self.confirmed = self.disk.as_ref().map_or(self.confirmed, Disk::number);
         self.pending = Pending::default();
         self.tidy_later();
     }
@@ -290,12 +300,16 @@ impl Store {
             self.pending.removed.remove(&taken.spot());
             self.core.put_back(taken);
         }
-        for (spot, _) in added {
-            self.core.forget(spot);
-            self.cache.take(spot);
+        for (spot, _) in &added {
+            self.core.forget(*spot);
+            self.cache.take(*spot);
         }
         self.cache.settle();
         self.gather();
+        // An opening that closed meanwhile has given back what never was.
+        for (spot, _) in &added {
+            self.pending.notes.remove(spot);
+        }
     }
 
     /// Answers all who wait for the transaction.

@@ -29,7 +29,7 @@ impl Store {
     /// transaction is there. If it is, a failed sync may still have left parts of it in memory only.
     pub(super) fn find_out(&mut self, number: u64, words: String) -> Fate {
         self.disk = None;
-        match self.medium.open_again() {
+        match self.medium.open_again(self.confirmed) {
             Ok(disk) => {
                 let landed = disk.number() >= number;
                 self.disk = Some(disk);
@@ -50,6 +50,9 @@ impl Store {
     /// From now on publishes are refused, until a try goes well.
     pub(super) fn begin_trouble(&mut self, words: String) {
         if let Some(trouble) = &mut self.trouble {
+            if trouble.words != words {
+                tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write");
+            }
             trouble.words = words;
             trouble.stuck = true;
             trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
@@ -94,7 +97,7 @@ impl Store {
             self.begin_trouble(words);
             if self.disk.is_none() {
                 // The database has to be opened once more.
-                match self.medium.open_again() {
+                match self.medium.open_again(self.confirmed) {
                     Ok(disk) => self.disk = Some(disk),
                     Err(error) => return self.begin_trouble(error.to_string()),
                 }
@@ -112,9 +115,10 @@ impl Store {
     /// Gets the file open, settles what is in doubt, and writes what is pending.
     fn mend(&mut self) -> Result<(), String> {
         if self.disk.is_none() {
-            self.disk = Some(self.medium.open_again().map_err(|error| error.to_string())?);
+            self.disk = Some(self.medium.open_again(self.confirmed).map_err(|error| error.to_string())?);
         }
         let number = self.disk.as_ref().map_or(0, Disk::number);
+        self.confirmed = self.confirmed.max(number);
         if let Some(doubtful) = self.doubt.take() {
             // What was pending then is written once more: more has come since.
             let landed = number >= doubtful;

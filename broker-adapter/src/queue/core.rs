@@ -92,6 +92,8 @@ pub struct Handed {
     pub redelivered: bool,
     /// How many crashes it was under way at.
     pub crashes: u32,
+    /// What it takes in the store.
+    pub bytes: u32,
     /// Whether it was ready again, and not new.
     again: bool,
 }
@@ -334,14 +336,17 @@ impl<P> QueueCore<P> {
         Some(Taken { spot, entry, tag: None })
     }
 
-    /// Hands out what windows and `room` allow, at most `limit`, queue by queue and to each opening in turn.
-    pub fn hand_out(&mut self, room: &mut Room, limit: usize) -> Vec<Handed> {
-        let mut handed = Vec::new();
+    /// Hands out what windows and `room` allow, queue by queue and to each opening in turn, until it is `limit` or comes to
+    /// `bytes` or more.
+    pub fn hand_out(&mut self, room: &mut Room, limit: usize, bytes: u64) -> Vec<Handed> {
+        let mut handed = Vec::<Handed>::new();
+        let mut taken = 0;
         for queue in std::mem::take(&mut self.stirred) {
             let mut more = true;
-            while more && handed.len() < limit {
+            while more && handed.len() < limit && taken < bytes {
                 more = match self.hand_out_one(queue, room) {
                     Ok(one) => {
+                        taken += one.as_ref().map_or(0, |one| u64::from(one.bytes));
                         handed.extend(one.iter().cloned());
                         one.is_some()
                     }
@@ -375,8 +380,12 @@ impl<P> QueueCore<P> {
         let line = self.lines.get_mut(&queue).expect("queues stay");
         let entry = line.give_back(handed.spot.seq);
         entry.delivered = handed.redelivered;
-        if handed.again {
-            self.changes.push(Change::Returned { spot: handed.spot, crashes: entry.crashes });
+        let crashes = entry.crashes;
+        let passed_by = line.returned.range(handed.spot.seq + 1..).next().is_some();
+        if handed.again || passed_by {
+            // Also if one behind it was given back meanwhile, as when its opening closed: the cursor can't go back over that.
+            line.entries.get_mut(&handed.spot.seq).expect("just given back").noted = true;
+            self.changes.push(Change::Returned { spot: handed.spot, crashes });
         } else {
             line.returned.remove(&handed.spot.seq);
             line.cursor = handed.spot.seq;
@@ -539,10 +548,10 @@ impl<P> QueueCore<P> {
             *room -= 1;
             let tag = Tag { opening, seq: consumer.hold(seq) };
             let redelivered = std::mem::replace(&mut entry.delivered, true);
-            let crashes = entry.crashes;
+            let (crashes, bytes) = (entry.crashes, entry.letter.bytes);
             let spot = Spot { queue, seq };
             self.changes.push(Change::HandedOut { spot, again, crashes });
-            return Ok(Some(Handed { client: consumer.client, tag, spot, redelivered, crashes, again }));
+            return Ok(Some(Handed { client: consumer.client, tag, spot, redelivered, crashes, bytes, again }));
         }
         if without_room { Err(NoRoom) } else { Ok(None) }
     }

@@ -273,7 +273,7 @@ impl World {
 
     fn commit(&mut self, room: usize, fails: bool) {
         let mut rooms = (0..CLIENTS).map(|client| (ClientId(client), room)).collect::<Room>();
-        let handed = self.core.hand_out(&mut rooms, 50);
+        let handed = self.core.hand_out(&mut rooms, 50, u64::MAX);
         self.pending.extend(self.core.changes());
         for one in &handed {
             self.check_order(one);
@@ -460,4 +460,35 @@ fn what_falls_behind_the_mark_by_an_undo_is_still_known_after_a_crash() {
         world.apply(op);
         world.invariants();
     }
+}
+
+/// Two clients, a transaction that delivers to both, and an opening that closes before it is undone.
+#[test]
+fn a_delivery_is_undone_once_though_a_later_one_was_given_back_before() {
+    let mut world = World::new();
+    for client in [0, 1] {
+        world.apply(&Op::Open { client, queue: 0, window: 1 });
+    }
+    for _ in 0..2 {
+        world.apply(&Op::Publish { queue: 0, moved: false });
+    }
+    let mut rooms = (0..2).map(|client| (ClientId(client), 1)).collect::<Room>();
+    let handed = world.core.hand_out(&mut rooms, 50, u64::MAX);
+    assert_eq!(handed.iter().map(|one| one.spot.seq).collect::<Vec<_>>(), [1, 2]);
+    world.core.close(handed[1].client, None);
+    handed.iter().rev().for_each(|one| world.core.take_back(one));
+    let queue = world.work[0];
+    let ready = |world: &World| world.core.ready_after(queue, 0).map(|(spot, _)| spot.seq).collect::<Vec<_>>();
+    assert_eq!(ready(&world), [1, 2]);
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let mut rooms = Room::from([(handed[0].client, 1)]);
+        for one in world.core.hand_out(&mut rooms, 50, u64::MAX) {
+            order.push((one.spot.seq, one.redelivered));
+            assert_eq!(world.core.settle(one.tag), Some(one.spot));
+        }
+    }
+    // The second was never told of, either; its going back says that it may have been.
+    assert_eq!(order, [(1, false), (2, true)]);
+    assert!(world.core.is_empty());
 }
