@@ -84,7 +84,7 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
     let mut current = Config::clone(&running.config);
     let result = match steady(&mut running, &mut current, &mut signals, &level, load).await {
         Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,
-        None => Ok(()),
+        None => Err(Failure::other("run", "the dispatcher ended unasked, since its broker did; the log says why")),
     };
     // Whoever asks is answered to the end: enqueues with a refusal, since the drain.
     if let Some(api) = api {
