@@ -90,7 +90,18 @@ impl Bench {
         let records = self.store.read(&spots).unwrap();
         assert_eq!(records.len(), spots.len(), "all that is ready is in the file");
         let body = |spot: &Spot| super::record::message(&records[spot]).unwrap().body;
-        spots.iter().map(|spot| String::from_utf8(body(spot).to_vec()).unwrap()).collect()
+        let body = |spot: &Spot| String::from_utf8(body(spot).to_vec()).unwrap();
+        spots.iter().map(|spot| body(spot).trim_end_matches('.').to_owned()).collect()
+    }
+
+    /// The file has room for large messages from now on, so that storing one is a single sync.
+    fn make_room(&mut self) {
+        let queue = self.store.core.queue(&QueueName::Work("work".into())).unwrap();
+        for seq in 1..=8 {
+            self.publish(&large("room")).unwrap();
+            assert!(self.store.take(Spot { queue, seq }));
+            self.store.turn();
+        }
     }
 
     /// The disk works again, and it is time for another try.
@@ -106,12 +117,18 @@ fn deliveries(events: &mut mpsc::Receiver<BrokerEvent>) -> Vec<Delivery> {
     events.filter_map(|event| if let BrokerEvent::Delivered(it) = event { Some(it) } else { None }).collect()
 }
 
+/// It lies in pages of its own, which no later transaction writes.
+fn large(body: &str) -> String {
+    format!("{body:.<20000}")
+}
+
 #[test]
 fn what_a_failed_sync_left_unwritten_is_written_again_before_more_is_confirmed() {
     let mut bench = Bench::new();
+    bench.make_room();
     bench.publish("before").unwrap();
     bench.disk.fails_to_sync();
-    let unsure = bench.publish("unsure");
+    let unsure = bench.publish(&large("unsure"));
     assert!(matches!(unsure, Err(PublishError::Unknown(_))), "{unsure:?}");
     bench.recover();
     bench.publish("after").unwrap();
@@ -122,9 +139,10 @@ fn what_a_failed_sync_left_unwritten_is_written_again_before_more_is_confirmed()
 #[test]
 fn nothing_is_confirmed_while_what_a_sync_left_unwritten_cannot_be_written() {
     let mut bench = Bench::new();
+    bench.make_room();
     bench.disk.fails_to_sync();
     bench.disk.is_gone();
-    assert!(matches!(bench.publish("unsure"), Err(PublishError::Unknown(_))));
+    assert!(matches!(bench.publish(&large("unsure")), Err(PublishError::Unknown(_))));
     bench.disk.is_well();
     bench.disk.fails_to_write();
     bench.store.try_now();
