@@ -11,7 +11,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("quebert-api-embedded-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("quebert-api-restart-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&folder));
         Self(folder)
     }
