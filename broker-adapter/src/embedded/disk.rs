@@ -16,8 +16,8 @@ use crate::queue::{QueueId, QueueName, Spot};
 use bytes::Bytes;
 use quebert_dispatcher::grid::Step;
 use quebert_wire::Timestamp;
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
-use std::collections::{BTreeMap, VecDeque};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use std::collections::BTreeMap;
 
 type Key<'a> = &'a [u8; 12];
 const MESSAGES: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("messages");
@@ -40,10 +40,6 @@ const NUMBER_KEY: u32 = 0;
 const PROBE_PAGES: u32 = 256;
 /// Bytes that fill most of a page.
 const PROBE_PAGE_BYTES: usize = 3000;
-/// How many transactions a part of the reserve lasts.
-const RESERVE_COMMITS: u32 = 16;
-/// Parts of the reserve: what the last 32 to 48 transactions have freed, five pages or more each.
-const RESERVE_PARTS: usize = 3;
 /// Most idempotency keys whose time is over that one transaction forgets, beyond as many as it adds.
 const FORGOTTEN_MAX: usize = 16;
 
@@ -120,10 +116,6 @@ impl<E: Into<redb::Error>> From<E> for Fault {
 /// The open database.
 #[derive(Debug)]
 pub(super) struct Disk {
-    /// Holds back pages that were freed of late. Even a deletion needs some free pages, and on a full disk there would be
-    /// none: new messages would have used the last. When the file is opened again after a fault, these are free.
-    reserve: VecDeque<ReadTransaction>,
-    reserve_age: u32,
     db: Database,
     number: u64,
 }
@@ -149,7 +141,7 @@ impl Disk {
         }
         let number = reading.open_table(MARKS)?.get(NUMBER_KEY)?.map_or(0, |number| number.value());
         drop(reading);
-        Ok(Self { reserve: VecDeque::new(), reserve_age: 0, db, number })
+        Ok(Self { db, number })
     }
 
     /// The number of the last transaction that is on disk.
@@ -209,19 +201,6 @@ impl Disk {
         }
         txn.commit()?;
         self.number = number;
-        Ok(())
-    }
-
-    /// Renews the reserve; to be called after each transaction while new messages are taken.
-    pub(super) fn keep_reserve(&mut self) -> Result<(), Fault> {
-        self.reserve_age += 1;
-        if self.reserve.is_empty() || self.reserve_age >= RESERVE_COMMITS {
-            self.reserve_age = 0;
-            self.reserve.push_back(self.db.begin_read()?);
-            if self.reserve.len() > RESERVE_PARTS {
-                self.reserve.pop_front();
-            }
-        }
         Ok(())
     }
 
@@ -310,13 +289,11 @@ impl Disk {
 
     /// Moves everything to the front of the file and cuts it off behind. Takes as long as it takes to write it all.
     pub(super) fn compact(&mut self) -> Result<bool, Fault> {
-        self.reserve.clear();
         Ok(self.db.compact()?)
     }
 
     /// Closes the file.
-    pub(super) fn close(mut self) -> Result<(), Fault> {
-        self.reserve.clear();
+    pub(super) fn close(self) -> Result<(), Fault> {
         Ok(self.db.close()?)
     }
 }
