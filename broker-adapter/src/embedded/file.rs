@@ -21,6 +21,10 @@ pub(super) const FILE: &str = "quebert.redb";
 const UNFINISHED: &str = "quebert.redb.new";
 /// Whoever holds a lock on this uses the folder.
 pub(super) const LOCK: &str = "quebert.lock";
+/// It holds nothing but room, for settling tasks on a disk that is full otherwise.
+const RESERVE: &str = "quebert.reserve";
+/// Its size. Pages of settled tasks are used again, so that some are enough.
+const RESERVE_BYTES: usize = 4 << 20;
 /// Memory for pages of the file. The waiting messages have a cache of their own.
 const PAGE_CACHE_BYTES: usize = 32 << 20;
 
@@ -111,6 +115,27 @@ impl Medium {
                 Ok((Arc::new(backend), true))
             }
             Self::Backend { backend, .. } => Ok((backend.clone(), false)),
+        }
+    }
+
+    /// Keeps room that is to be had when there is no other, if it is not kept already.
+    pub(super) fn reserve(&self) -> io::Result<()> {
+        let Self::Folder { path, .. } = self else { return Ok(()) };
+        let reserve = path.with_file_name(RESERVE);
+        if fs::metadata(&reserve).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES as u64) {
+            return Ok(());
+        }
+        // Synced, since only then a file system is sure to have found the room.
+        let mut file = private().create(true).truncate(true).open(&reserve)?;
+        io::Write::write_all(&mut file, &vec![b'.'; RESERVE_BYTES])
+            .and_then(|()| file.sync_all())
+            .inspect_err(|_| self.release_reserve())
+    }
+
+    /// Gives that room back.
+    pub(super) fn release_reserve(&self) {
+        if let Self::Folder { path, .. } = self {
+            let _ = fs::remove_file(path.with_file_name(RESERVE));
         }
     }
 

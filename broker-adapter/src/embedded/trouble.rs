@@ -57,6 +57,8 @@ impl Store {
             return;
         }
         tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write; publishes are refused");
+        // Whatever the trouble is: should it be a full disk, settling goes on in the room that this makes.
+        self.medium.release_reserve();
         self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words, stuck: true });
         self.tell_all(|| BrokerEvent::Blocked(true));
     }
@@ -88,11 +90,14 @@ impl Store {
             return self.begin_trouble(words);
         }
         if let Err(words) = self.probe() {
-            // The database has to be opened once more.
+            self.medium.release_reserve();
             self.begin_trouble(words);
-            match self.medium.open_again() {
-                Ok(disk) => self.disk = Some(disk),
-                Err(error) => return self.begin_trouble(error.to_string()),
+            if self.disk.is_none() {
+                // The database has to be opened once more.
+                match self.medium.open_again() {
+                    Ok(disk) => self.disk = Some(disk),
+                    Err(error) => return self.begin_trouble(error.to_string()),
+                }
             }
             if let Some(trouble) = &mut self.trouble {
                 trouble.stuck = false;
@@ -111,10 +116,8 @@ impl Store {
         }
         let number = self.disk.as_ref().map_or(0, Disk::number);
         if let Some(doubtful) = self.doubt.take() {
+            // What was pending then is written once more: more has come since.
             let landed = number >= doubtful;
-            if landed {
-                self.written();
-            }
             // Its deliveries are old by now.
             for (handed, _) in std::mem::take(&mut self.batch.handed).iter().rev() {
                 self.core.take_back(handed);
@@ -134,8 +137,9 @@ impl Store {
         }
     }
 
-    /// Whether there is room for what is new.
+    /// Whether there is room for what is new, beside the reserve.
     fn probe(&mut self) -> Result<(), String> {
+        self.medium.reserve().map_err(|error| error.to_string())?;
         let disk = self.disk.as_mut().ok_or("it is not open")?;
         disk.probe().map_err(|fault| {
             self.disk = None;
