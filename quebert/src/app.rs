@@ -8,7 +8,10 @@ use crate::{
     logs::Logs,
     metrics::Metrics,
 };
-use quebert_broker_adapter::admin::Admin;
+use quebert_broker_adapter::{
+    admin::{Admin, Place},
+    embedded::{self, Look},
+};
 use quebert_dispatcher::{
     ports::{
         broker::{Broker, Target},
@@ -18,8 +21,11 @@ use quebert_dispatcher::{
     },
     shell::{Builder, Dispatcher, Handle, Summary},
 };
-use quebert_wire::Codecs;
-use std::{sync::Arc, time::Instant};
+use quebert_wire::{Codecs, Timestamp};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -247,22 +253,32 @@ impl Running {
 
     /// Asks the broker, again and again, how much waits, and measures how late timers fire. Runs until it is dropped.
     pub fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (broker, metrics, interval) = (self.broker.clone(), self.metrics.clone(), self.config.depth_interval);
-        let lanes: Vec<_> = self.config.core.lanes.iter().map(|l| (l.name.clone(), l.queue.clone())).collect();
+        let (broker, admin) = (self.broker.clone(), self.admin.clone());
+        let (metrics, config) = (self.metrics.clone(), self.config.clone());
         async move {
             let depths = async {
                 loop {
-                    for (lane, queue) in &lanes {
-                        let ready = broker.depth(Target::Queue(queue.clone())).await;
-                        let dead = broker.depth(Target::Dead(queue.clone())).await;
-                        metrics.depth(lane, ready, dead);
+                    for lane in &config.core.lanes {
+                        let ready = broker.depth(Target::Queue(lane.queue.clone())).await;
+                        let dead = broker.depth(Target::Dead(lane.queue.clone())).await;
+                        metrics.depth(&lane.name, ready, dead);
+                        if admin.abilities().ages
+                            && let Ok(status) = admin.status(Place::Queue(lane.queue.clone())).await
+                        {
+                            metrics.queue(&lane.name, &status, now());
+                        }
                     }
-                    tokio::time::sleep(interval).await;
+                    if let Some(folder) = &config.broker.embedded
+                        && let Ok(Look { bytes: Some(bytes), .. }) = embedded::look(folder)
+                    {
+                        metrics.store_bytes(bytes);
+                    }
+                    tokio::time::sleep(config.depth_interval).await;
                 }
             };
             let lag = async {
                 loop {
-                    let due = tokio::time::Instant::now() + std::time::Duration::from_millis(500);
+                    let due = tokio::time::Instant::now() + Duration::from_millis(500);
                     tokio::time::sleep_until(due).await;
                     metrics.timer_lag(due.elapsed());
                 }
@@ -270,4 +286,9 @@ impl Running {
             tokio::join!(depths, lag);
         }
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

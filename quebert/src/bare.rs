@@ -1,8 +1,10 @@
-//! The operators' side of a broker of which nothing is known but the dispatcher's port: it enqueues and tells depths.
+//! The operators' side of a broker of which nothing is known but the dispatcher's port: it enqueues and tells depths, and
+//! remembers idempotency keys in this process.
 //! Everything else it refuses instead of guessing.
 
+use crate::intake::now;
 use quebert_broker_adapter::admin::{
-    Abilities, Admin, AdminError, Enqueue, Enqueued, Found, Place, PlaceStatus, Position, Sweeper, Swept,
+    Abilities, Admin, AdminError, Enqueue, Enqueued, Found, OnceMemory, Place, PlaceStatus, Position, Sweeper, Swept,
 };
 use quebert_dispatcher::ports::{
     BoxFuture,
@@ -14,12 +16,15 @@ use std::sync::Arc;
 const UNSUPPORTED: &str = "it only stores and delivers";
 
 /// An [`Admin`] over any [`Broker`], for programs that bring their own broker and no admin.
-pub struct BareAdmin(Arc<dyn Broker>);
+pub struct BareAdmin {
+    broker: Arc<dyn Broker>,
+    once: OnceMemory,
+}
 
 impl BareAdmin {
     /// Over this broker.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self(broker)
+        Self { broker, once: OnceMemory::default() }
     }
 }
 
@@ -29,18 +34,11 @@ impl Admin for BareAdmin {
     }
 
     fn enqueue(&self, tasks: Vec<Enqueue>) -> BoxFuture<'_, Vec<Result<Enqueued, PublishError>>> {
-        let publishes = tasks.into_iter().map(|task| {
-            // Without a memory of keys a promise to store at most once could not be kept.
-            let refused = task.once.map(|_| "this broker remembers no idempotency keys".to_owned());
-            let publish = refused.is_none().then(|| self.0.publish(Target::Queue(task.queue), task.message));
-            async move {
-                match (publish, refused) {
-                    (Some(publish), _) => publish.await.map(|()| Enqueued::Stored),
-                    (None, words) => Err(PublishError::Refused(words.unwrap_or_default())),
-                }
-            }
-        });
-        Box::pin(futures_util::future::join_all(publishes))
+        let store = |task| {
+            let publish = |queue, message| self.broker.publish(Target::Queue(queue), message);
+            self.once.store(task, now(), publish)
+        };
+        Box::pin(futures_util::future::join_all(tasks.into_iter().map(store)))
     }
 
     fn status(&self, place: Place) -> BoxFuture<'_, Result<PlaceStatus, AdminError>> {
@@ -50,7 +48,7 @@ impl Admin for BareAdmin {
                 Place::Dead(queue) => (Target::Dead(queue.clone()), queue),
                 Place::CommonDead => return Err(AdminError::Unsupported(UNSUPPORTED)),
             };
-            let depth = self.0.depth(target).await.ok_or_else(|| AdminError::NoSuchPlace(name.to_string()))?;
+            let depth = self.broker.depth(target).await.ok_or_else(|| AdminError::NoSuchPlace(name.to_string()))?;
             Ok(PlaceStatus { ready: depth.ready, consumers: Some(depth.consumers), ..PlaceStatus::default() })
         })
     }
@@ -102,25 +100,25 @@ mod tests {
     use quebert_dispatcher::memory::MemoryBroker;
     use quebert_wire::{Message, Timestamp};
 
-    fn task(queue: &str, once: bool) -> Enqueue {
-        let once = once.then(|| Once { key: "k".to_owned(), fingerprint: [0; 32], until: Timestamp::from_millis(0) });
+    fn task(queue: &str, key: Option<&str>) -> Enqueue {
+        let until = Timestamp::from_millis(i64::MAX);
+        let once = key.map(|key| Once { key: key.to_owned(), fingerprint: [0; 32], until });
         Enqueue { queue: queue.into(), message: Message { id: Some("a".to_owned()), ..Message::default() }, once }
     }
 
     #[tokio::test]
-    async fn it_enqueues_and_counts_and_refuses_what_it_could_not_keep() {
+    async fn it_enqueues_and_counts_and_refuses_what_it_can_not_do() {
         let broker = MemoryBroker::new();
         broker.declare("q");
         let admin = BareAdmin::new(Arc::new(broker));
-        let answers = admin.enqueue(vec![task("q", false), task("nowhere", false), task("q", true)]).await;
+        let answers = admin.enqueue(vec![task("q", None), task("nowhere", None), task("q", Some("k"))]).await;
         assert!(
-            matches!(
-                &answers[..],
-                [Ok(Enqueued::Stored), Err(PublishError::Returned(_)), Err(PublishError::Refused(_))]
-            ),
+            matches!(&answers[..], [Ok(Enqueued::Stored), Err(PublishError::Returned(_)), Ok(Enqueued::Stored)]),
             "{answers:?}"
         );
-        assert_eq!(admin.status(Place::Queue("q".into())).await.unwrap().ready, 1, "only what was stored is there");
+        let again = admin.enqueue(vec![task("q", Some("k"))]).await;
+        assert_eq!(again, [Ok(Enqueued::Repeated { id: "a".to_owned() })]);
+        assert_eq!(admin.status(Place::Queue("q".into())).await.unwrap().ready, 2, "only what was stored is there");
         assert!(matches!(admin.status(Place::Queue("x".into())).await, Err(AdminError::NoSuchPlace(_))));
         assert!(matches!(admin.purge(Place::Queue("q".into())).await, Err(AdminError::Unsupported(_))));
     }

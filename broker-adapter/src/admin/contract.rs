@@ -310,6 +310,7 @@ pub async fn a_waiting_task_is_found_run_and_cancelled<H: Harness>(harness: &H) 
     assert_eq!(states().await, [FoundState::Ready]);
     let [again] = &content(&*admin, &Place::Queue(queue.clone())).await[..] else { panic!("one copy") };
     assert!(!again.headers.contains_key(header::DUE_AT), "it is due");
+    assert_eq!(again.headers.get(header::RUN_NOW), Some(&HeaderValue::Bool(true)), "whatever its envelope says");
     assert!(admin.cancel(id.clone()).await.expect("it can look"));
     assert_eq!(states().await, []);
     ready(&*admin, &Place::Queue(queue), 0).await;

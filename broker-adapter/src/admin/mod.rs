@@ -4,6 +4,9 @@
 
 #[cfg(feature = "testing")]
 pub mod contract;
+mod once;
+
+pub use once::OnceMemory;
 
 use quebert_dispatcher::ports::{
     BoxFuture,
@@ -218,8 +221,8 @@ pub trait Admin: Send + Sync + 'static {
     /// `Unsupported` where [`Abilities::lookup`] says so.
     fn find(&self, id: TaskId) -> BoxFuture<'_, Result<Vec<Found>, AdminError>>;
 
-    /// Puts a delayed task into its work queue, with its due time struck out. Returns whether one was found that was not
-    /// delivered to a dispatcher.
+    /// Puts a delayed task into its work queue, with its due time struck out and the note that the moment its envelope
+    /// names counts no more. Returns whether one was found that was not delivered to a dispatcher.
     ///
     /// # Errors
     /// `Unsupported` where [`Abilities::lookup`] says so.

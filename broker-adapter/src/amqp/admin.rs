@@ -9,13 +9,13 @@ use super::{
     config::ConfigError,
     connect::ConnectError,
     message,
-    once::{Begun, OnceMemory},
     rpc::{Fault, NOT_FOUND, within},
     session::Session,
     shared::Shared,
 };
 use crate::admin::{
-    Abilities, Admin, AdminError, Enqueue, Enqueued, Found, Place, PlaceStatus, Position, Sweeper, Swept, Take,
+    Abilities, Admin, AdminError, Enqueue, Enqueued, Found, OnceMemory, Place, PlaceStatus, Position, Sweeper, Swept,
+    Take,
 };
 use futures_util::{StreamExt as _, stream};
 use lapin::{
@@ -206,18 +206,8 @@ impl RabbitAdmin {
         task: Enqueue,
         gave_up: &AtomicBool,
     ) -> Result<Enqueued, PublishError> {
-        let Some(once) = &task.once else {
-            return self.store(session, &task.queue, &task.message, gave_up).await.map(|()| Enqueued::Stored);
-        };
-        match self.once.begin(once, &task, now()) {
-            Begun::Answer(answer) => Ok(answer),
-            Begun::Publish { ticket, again } => {
-                let result = self.store(session, &ticket.queue, &ticket.message, gave_up).await;
-                let id = ticket.id();
-                ticket.end(&result, again);
-                result.map(|()| if again { Enqueued::Repeated { id } } else { Enqueued::Stored })
-            }
-        }
+        let publish = async |queue: Arc<str>, message: Message| self.store(session, &queue, &message, gave_up).await;
+        self.once.store(task, now(), publish).await
     }
 
     /// Publishes the way that producers do: through the lane's exchange, if it has one.

@@ -13,7 +13,6 @@ mod config;
 mod connect;
 mod delays;
 mod message;
-mod once;
 mod publish;
 mod rpc;
 mod session;

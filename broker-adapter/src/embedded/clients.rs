@@ -24,16 +24,28 @@ const FOR_STATE: usize = 1024;
 /// dispatcher's core looks for.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 
-/// A client that has started.
+/// A client that has started, or wants something already.
+#[derive(Default)]
 pub(super) struct Client {
-    events: mpsc::Sender<BrokerEvent>,
+    /// `None` until it starts.
+    events: Option<mpsc::Sender<BrokerEvent>>,
     wanted: BTreeMap<Source, u16>,
 }
 
 impl Client {
     fn tell(&self, event: BrokerEvent) {
         // There is room: so many changes of state unread mean that nobody listens any more.
-        let _ = self.events.try_send(event);
+        let _ = self.events.as_ref().map(|events| events.try_send(event));
+    }
+
+    fn listens(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| !events.is_closed())
+    }
+
+    /// How many deliveries it takes now.
+    fn room(&self) -> usize {
+        let open = self.events.as_ref().filter(|events| !events.is_closed());
+        open.map_or(0, |events| events.capacity().saturating_sub(FOR_STATE))
     }
 }
 
@@ -94,7 +106,7 @@ impl Store {
 
     /// Whether any client takes events at all.
     pub(super) fn somebody_listens(&self) -> bool {
-        self.clients.values().any(|client| !client.events.is_closed())
+        self.clients.values().any(Client::listens)
     }
 
     /// Makes a delay queue, if it is not there, and lets everybody know.
@@ -106,16 +118,13 @@ impl Store {
         }
     }
 
-    /// Chooses what is delivered with this transaction, and reads what is not in memory.
-    pub(super) fn hand_out(&mut self, limit: usize) {
-        let room = |client: &Client| match client.events.is_closed() {
-            true => 0,
-            false => client.events.capacity().saturating_sub(FOR_STATE),
-        };
-        let mut room: Room = self.clients.iter().map(|(id, client)| (*id, room(client))).collect();
+    /// Chooses what is delivered with this transaction, and reads what is not in memory. Tells how many that are.
+    pub(super) fn hand_out(&mut self, limit: usize) -> usize {
+        let mut room: Room = self.clients.iter().map(|(id, client)| (*id, client.room())).collect();
         let handed = self.core.hand_out(&mut room, limit);
-        if handed.is_empty() {
-            return;
+        let count = handed.len();
+        if count == 0 {
+            return 0;
         }
         let uncached = handed.iter().map(|handed| handed.spot).filter(|spot| self.cache.get(*spot).is_none());
         let uncached = uncached.collect::<Vec<_>>();
@@ -123,7 +132,8 @@ impl Store {
             Ok(read) => read,
             Err(words) => {
                 handed.iter().rev().for_each(|handed| self.core.take_back(handed));
-                return self.begin_trouble(words);
+                self.begin_trouble(words);
+                return 0;
             }
         };
         for handed in handed {
@@ -131,6 +141,7 @@ impl Store {
             let message = record.and_then(|record| self.readable(handed.spot, &record));
             self.batch.handed.push((handed, message));
         }
+        count
     }
 
     /// Sends what was handed out, now that the disk knows.
@@ -167,19 +178,20 @@ impl Store {
         message.ok()
     }
 
-    fn start(&mut self, client: ClientId, events: mpsc::Sender<BrokerEvent>) {
-        let started = Client { events, wanted: BTreeMap::new() };
-        started.tell(BrokerEvent::Connected);
+    fn start(&mut self, id: ClientId, events: mpsc::Sender<BrokerEvent>) {
+        let client = self.clients.entry(id).or_default();
+        client.events = Some(events);
+        client.tell(BrokerEvent::Connected);
         for (_, name) in self.core.queues() {
             if let QueueName::Delay(step) = name {
-                started.tell(BrokerEvent::DelayExists(*step));
-                started.tell(BrokerEvent::DelaySettled(*step));
+                client.tell(BrokerEvent::DelayExists(*step));
+                client.tell(BrokerEvent::DelaySettled(*step));
             }
         }
         if self.trouble.is_some() {
-            started.tell(BrokerEvent::Blocked(true));
+            client.tell(BrokerEvent::Blocked(true));
         }
-        self.clients.insert(client, started);
+        self.open_wanted(id);
     }
 
     fn disconnect(&mut self, id: ClientId, reason: &'static str, detail: &str) {
@@ -193,16 +205,24 @@ impl Store {
 
     fn cut(&mut self, id: ClientId) {
         self.disconnect(id, "io", "cut");
-        let Some(client) = self.clients.get(&id) else { return };
+        let Some(client) = self.clients.get(&id).filter(|client| client.listens()) else { return };
         client.tell(BrokerEvent::Connected);
-        for (source, window) in client.wanted.clone() {
+        self.open_wanted(id);
+    }
+
+    fn open_wanted(&mut self, id: ClientId) {
+        let wanted = self.clients.get(&id).map(|client| client.wanted.clone()).unwrap_or_default();
+        for (source, window) in wanted {
             self.open_now(id, &source, window);
         }
     }
 
     fn open_source(&mut self, id: ClientId, source: &Source, window: u16) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let client = self.clients.entry(id).or_default();
         client.wanted.insert(source.clone(), window);
+        if client.events.is_none() {
+            return;
+        }
         if let Some(queue) = self.core.queue(&name_of(source)) {
             self.core.close(id, Some(queue));
         }
@@ -224,7 +244,8 @@ impl Store {
     /// A queue was made that somebody may have wanted before.
     fn open_waiting(&mut self, source: &Source) {
         let Some(queue) = self.core.queue(&name_of(source)) else { return };
-        let wants = self.clients.iter().filter_map(|(id, client)| Some((*id, *client.wanted.get(source)?)));
+        let listening = self.clients.iter().filter(|(_, client)| client.listens());
+        let wants = listening.filter_map(|(id, client)| Some((*id, *client.wanted.get(source)?)));
         for (id, window) in wants.collect::<Vec<_>>() {
             if !self.core.has_open(id, queue) {
                 self.open_now(id, source, window);
@@ -247,15 +268,15 @@ impl Store {
 
     /// Takes a message in for a target; a delay queue is made when first needed.
     pub(super) fn place(&mut self, target: &Target, record: record::Record, moved: bool) -> Result<Spot, PublishError> {
-        if self.trouble.is_some() {
-            return Err(PublishError::Refused(self.words()));
-        }
         if let Target::Delay(step) = target {
             self.make_delay(*step);
         }
         let Some(queue) = self.core.route(target) else {
             return Err(PublishError::Returned(format!("there is no {}", QueueName::from(target))));
         };
+        if self.is_stuck() || (self.trouble.is_some() && !moved) {
+            return Err(PublishError::Refused(self.words()));
+        }
         self.add(queue, record, moved).map_err(|full| PublishError::Refused(full.to_string()))
     }
 }

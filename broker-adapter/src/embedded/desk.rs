@@ -147,7 +147,7 @@ impl Store {
             return drop(answer.send(Ok(false)));
         }
         let done = match instead {
-            _ if self.trouble.is_some() => Err(AdminError::Unavailable(self.words())),
+            _ if self.is_stuck() => Err(AdminError::Unavailable(self.words())),
             Some((target, record)) => self.place(&target, record, true).map(drop).map_err(AdminError::from),
             None => Ok(()),
         };
@@ -157,7 +157,7 @@ impl Store {
 
     fn purge(&mut self, place: &Place, until: Option<Position>, answer: AdminAnswer<Purged>) {
         let queue = match self.queue_of(place) {
-            Ok(queue) if self.trouble.is_none() => queue,
+            Ok(queue) if !self.is_stuck() => queue,
             Ok(_) => return drop(answer.send(Err(AdminError::Unavailable(self.words())))),
             Err(error) => return drop(answer.send(Err(error))),
         };
@@ -217,7 +217,7 @@ impl Store {
             }
             message.headers.insert(header::RUN_NOW.to_owned(), HeaderValue::Bool(true));
             let Some(record) = Record::new(&message, now()) else { continue };
-            if self.trouble.is_some() {
+            if self.is_stuck() {
                 return Err(AdminError::Unavailable(self.words()));
             }
             if self.add(home, record, true).is_ok() {
@@ -228,7 +228,7 @@ impl Store {
     }
 
     fn cancel(&mut self, id: &TaskId) -> Result<bool, AdminError> {
-        if self.trouble.is_some() {
+        if self.is_stuck() {
             return Err(AdminError::Unavailable(self.words()));
         }
         let mut done = false;

@@ -4,8 +4,9 @@
 use super::{
     OpenError,
     disk::{Disk, Fault},
+    shield::{Handle, Shield},
 };
-use redb::{Builder, Database, StorageBackend};
+use redb::{Builder, Database, StorageBackend, backends::FileBackend};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -20,6 +21,10 @@ pub(super) const FILE: &str = "quebert.redb";
 const UNFINISHED: &str = "quebert.redb.new";
 /// Whoever holds a lock on this uses the folder.
 pub(super) const LOCK: &str = "quebert.lock";
+/// It holds nothing but room, for settling tasks on a disk that is full otherwise.
+const RESERVE: &str = "quebert.reserve";
+/// Its size. Pages of settled tasks are used again, so that some are enough.
+const RESERVE_BYTES: usize = 4 << 20;
 /// Memory for pages of the file. The waiting messages have a cache of their own.
 const PAGE_CACHE_BYTES: usize = 32 << 20;
 
@@ -65,20 +70,72 @@ impl Medium {
         Self::Backend { path: folder.join(FILE), backend: Arc::new(backend) }
     }
 
-    /// Opens the database; also again, after a fault.
-    pub(super) fn open(&self) -> Result<Disk, OpenError> {
+    /// Opens the database behind a shield, with every page checked: nothing is written before it is lowered.
+    pub(super) fn open(&self) -> Result<(Disk, Arc<Shield>), OpenError> {
+        let path = self.path();
+        let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
+        let (backend, closes) = self.storage()?;
+        let shield = Shield::new(backend, closes).map_err(failed)?;
+        if matches!(self, Self::Folder { .. }) && Handle(shield.clone()).len().map_err(failed)? == 0 {
+            return Err(OpenError::Damaged { path: path.to_path_buf(), detail: "it is empty".into() });
+        }
+        let disk = self.open_behind(shield.clone(), true)?;
+        Ok((disk, shield))
+    }
+
+    /// Opens the database again, after a fault.
+    pub(super) fn open_again(&self) -> Result<Disk, OpenError> {
+        let (backend, closes) = self.storage()?;
+        let failed = |source| OpenError::Io { path: self.path().to_path_buf(), source };
+        let shield = Shield::new(backend, closes).map_err(failed)?;
+        shield.lower().map_err(failed)?;
+        self.open_behind(shield, false)
+    }
+
+    fn open_behind(&self, shield: Arc<Shield>, check: bool) -> Result<Disk, OpenError> {
         let path = self.path();
         // Damage is told by errors as far as the database sees it coming.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = match self {
-                Self::Folder { path, .. } => builder().open(path),
-                Self::Backend { backend, .. } => builder().create_with_backend(Lent(backend.clone())),
-            };
+            let database = builder().set_check_integrity_on_open(check).create_with_backend(Handle(shield));
             database.map_err(Fault::from).and_then(Disk::new)
         }));
         match opened {
             Ok(disk) => disk.map_err(|fault| classify(path, fault)),
             Err(_) => Err(OpenError::Damaged { path: path.into(), detail: "the database gave up on it".into() }),
+        }
+    }
+
+    /// What to open the database on, and whether that is to be closed with it.
+    fn storage(&self) -> Result<(Arc<dyn StorageBackend>, bool), OpenError> {
+        match self {
+            Self::Folder { path, .. } => {
+                let failed = |source| OpenError::Io { path: path.clone(), source };
+                let file = File::options().read(true).write(true).open(path).map_err(failed)?;
+                let backend = FileBackend::new(file).map_err(|e| classify(path, e.into()))?;
+                Ok((Arc::new(backend), true))
+            }
+            Self::Backend { backend, .. } => Ok((backend.clone(), false)),
+        }
+    }
+
+    /// Keeps room that is to be had when there is no other, if it is not kept already.
+    pub(super) fn reserve(&self) -> io::Result<()> {
+        let Self::Folder { path, .. } = self else { return Ok(()) };
+        let reserve = path.with_file_name(RESERVE);
+        if fs::metadata(&reserve).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES as u64) {
+            return Ok(());
+        }
+        // Synced, since only then a file system is sure to have found the room.
+        let mut file = private().create(true).truncate(true).open(&reserve)?;
+        io::Write::write_all(&mut file, &vec![b'.'; RESERVE_BYTES])
+            .and_then(|()| file.sync_all())
+            .inspect_err(|_| self.release_reserve())
+    }
+
+    /// Gives that room back.
+    pub(super) fn release_reserve(&self) {
+        if let Self::Folder { path, .. } = self {
+            let _ = fs::remove_file(path.with_file_name(RESERVE));
         }
     }
 
@@ -126,8 +183,7 @@ pub(super) fn classify(path: &Path, fault: Fault) -> OpenError {
 
 fn builder() -> Builder {
     let mut builder = Database::builder();
-    // Every record is read at the start anyway: a page that has rotted is found then, and not when its task is due.
-    builder.set_cache_size(PAGE_CACHE_BYTES).set_check_integrity_on_open(true);
+    builder.set_cache_size(PAGE_CACHE_BYTES);
     builder
 }
 
@@ -174,30 +230,4 @@ fn private() -> fs::OpenOptions {
 fn sync_folder(folder: &Path) -> io::Result<()> {
     // Other systems can't open a folder; they need no such thing either.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-/// A storage that outlives the databases opened on it one after the other.
-#[derive(Debug)]
-struct Lent(Arc<dyn StorageBackend>);
-
-impl StorageBackend for Lent {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
 }

@@ -11,6 +11,7 @@ mod inbox;
 mod look;
 mod record;
 mod recovery;
+mod shield;
 mod store;
 mod text;
 mod trouble;

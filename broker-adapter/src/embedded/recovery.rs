@@ -27,8 +27,8 @@ const MOVED_BYTES_MAX_AT_ENDS: u64 = 256 << 20;
 const BURIED_AT_ONCE: usize = 1000;
 
 impl Store {
-    /// Takes in everything, and makes the queues of the config.
-    pub(super) fn recover(&mut self) -> Result<(), Fault> {
+    /// Takes in everything. Tells what was under way when the process ended, and at how many crashes each was by now.
+    pub(super) fn take_over(&mut self) -> Result<Vec<(Spot, u32)>, Fault> {
         let started = Instant::now();
         let disk = self.disk.as_ref().expect("just opened");
         let index = disk.index()?;
@@ -65,7 +65,20 @@ impl Store {
                 spot.seq, spot.queue.0
             )));
         }
-        for (spot, crashes) in &interrupted {
+        tracing::info!(
+            file = %self.medium.path().display(),
+            messages = self.core.len(),
+            bytes = self.core.bytes(),
+            interrupted = interrupted.len(),
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "store opened"
+        );
+        Ok(interrupted)
+    }
+
+    /// Counts what was interrupted, buries what was so too often, and makes the queues of the config.
+    pub(super) fn recover(&mut self, interrupted: &[(Spot, u32)]) -> Result<(), Fault> {
+        for (spot, crashes) in interrupted {
             self.pending.notes.insert(*spot, Note { crashes: *crashes, out: false });
         }
         for queue in self.config.queues.clone() {
@@ -74,17 +87,7 @@ impl Store {
         self.write_now()?;
         let limit = self.config.delivery_limit;
         let over = interrupted.iter().filter(|(_, crashes)| *crashes > limit).map(|(spot, _)| *spot);
-        let buried = self.bury(&over.collect::<Vec<_>>())?;
-        tracing::info!(
-            file = %self.medium.path().display(),
-            messages = self.core.len(),
-            bytes = self.core.bytes(),
-            interrupted = interrupted.len(),
-            buried,
-            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "store opened"
-        );
-        Ok(())
+        self.bury(&over.collect::<Vec<_>>())
     }
 
     /// Gives space back where that is worth it and takes little time. `ends`: nobody waits.
@@ -120,7 +123,7 @@ impl Store {
     }
 
     /// Moves messages that were under way at too many crashes to the dead letters.
-    fn bury(&mut self, over: &[Spot]) -> Result<usize, Fault> {
+    fn bury(&mut self, over: &[Spot]) -> Result<(), Fault> {
         for spots in over.chunks(BURIED_AT_ONCE) {
             let records = self.disk.as_ref().expect("open").read(spots.iter().copied())?;
             for spot in spots {
@@ -140,7 +143,14 @@ impl Store {
             self.write_now()?;
             self.settle_batch(true);
         }
-        Ok(over.len())
+        if !over.is_empty() {
+            tracing::warn!(
+                tasks = over.len(),
+                limit = self.config.delivery_limit,
+                "buried: under way at too many crashes"
+            );
+        }
+        Ok(())
     }
 
     /// Writes at the start, where a failure is the end.

@@ -49,6 +49,8 @@ pub(super) struct Store {
     pub(super) trouble: Option<Trouble>,
     inbox: Arc<Inbox>,
     todo: VecDeque<Request>,
+    /// The last transaction had no place for more deliveries.
+    more_to_deliver: bool,
     pub(super) over: bool,
     /// The number of the transaction whose fate is open; the batch is its.
     pub(super) doubt: Option<u64>,
@@ -103,7 +105,7 @@ pub(super) enum Fate {
 impl Store {
     /// Opens the file and takes in what is stored.
     pub(super) fn open(medium: Medium, config: EmbeddedConfig, inbox: Arc<Inbox>) -> Result<Self, OpenError> {
-        let disk = medium.open()?;
+        let (disk, shield) = medium.open()?;
         let limits = Limits { queue_messages_max: config.queue_messages_max, total_bytes_max: config.total_bytes_max };
         let mut store = Self {
             cache: Cache::new(config.cache_bytes),
@@ -117,18 +119,26 @@ impl Store {
             trouble: None,
             inbox,
             todo: VecDeque::new(),
+            more_to_deliver: false,
             over: false,
             doubt: None,
             last_words: Vec::new(),
             tidy_at: None,
         };
-        store.recover().map_err(|fault| classify(store.medium.path(), fault))?;
+        let path = store.medium.path().to_path_buf();
+        let interrupted = store.take_over().map_err(|fault| classify(&path, fault))?;
+        // It is sound: from here on the file is written.
+        shield.lower().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        store.recover(&interrupted).map_err(|fault| classify(&path, fault))?;
         Ok(store)
     }
 
     /// Serves until the last client has gone.
     pub(super) fn run(mut self) {
         let ending = Ending(self.inbox.clone());
+        if let Err(error) = self.medium.reserve() {
+            tracing::warn!(file = %self.medium.path().display(), %error, "there is no room to keep in reserve");
+        }
         self.tidy(true);
         while !self.over {
             let end = self.next_wakeup();
@@ -155,9 +165,7 @@ impl Store {
             let Some(request) = self.todo.pop_front() else { break };
             self.take_in(request);
         }
-        if self.trouble.is_none() {
-            self.hand_out(BATCH_DELIVERIES);
-        }
+        self.more_to_deliver = !self.is_stuck() && self.hand_out(BATCH_DELIVERIES) == BATCH_DELIVERIES;
         self.gather();
         self.commit();
         self.tidy(false);
@@ -216,7 +224,11 @@ impl Store {
 
     /// Writes what there is to write, if anything, and tells everybody.
     pub(super) fn commit(&mut self) {
-        if self.trouble.is_some() {
+        if self.is_stuck() {
+            // If its fate is open, the batch is kept. Otherwise a read has failed, and nothing of it was written.
+            if self.doubt.is_none() {
+                self.settle_batch(false);
+            }
             let words = self.words();
             return self.tell(&Fate::Nowhere(words));
         }
@@ -243,8 +255,7 @@ impl Store {
         }
         let Some(disk) = &mut self.disk else { return Fate::Nowhere(self.words()) };
         let number = disk.number() + 1;
-        let result = disk.commit(&writes);
-        match result {
+        match disk.commit(&writes) {
             Ok(()) => {
                 self.written();
                 Fate::Stored
@@ -313,16 +324,17 @@ impl Store {
 
     /// When something is to do that nobody asks for.
     fn next_wakeup(&self) -> Option<Instant> {
-        if !self.todo.is_empty() {
+        if !self.todo.is_empty() || self.more_to_deliver {
             return Some(Instant::now());
         }
-        if let Some(trouble) = &self.trouble {
-            return Some(trouble.retry_at);
+        let retry_at = self.trouble.as_ref().map(|trouble| trouble.retry_at);
+        if self.is_stuck() {
+            return retry_at;
         }
         if self.core.waits_for_room() && self.somebody_listens() {
             return Some(Instant::now() + LOOK_AGAIN);
         }
-        self.tidy_at
+        retry_at.or(self.tidy_at)
     }
 
     /// Closes the file. Returns whom to tell.

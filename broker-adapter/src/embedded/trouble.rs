@@ -1,7 +1,10 @@
 //! When the disk fails: what happened is found out from the file, publishes are refused, and it is tried again with
 //! growing pauses. Nothing that was confirmed is given up, and nothing is confirmed on trust.
 
-use super::store::{Fate, Store};
+use super::{
+    disk::Disk,
+    store::{Fate, Store},
+};
 use quebert_dispatcher::ports::broker::BrokerEvent;
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,9 @@ pub(super) struct Trouble {
     pub(super) retry_at: Instant,
     pause: Duration,
     words: String,
+    /// Nothing can be written until the next try. Otherwise tasks are settled and delivered, and only what is new is
+    /// refused, until there is room for it again.
+    stuck: bool,
 }
 
 impl Store {
@@ -23,7 +29,7 @@ impl Store {
     /// transaction is there. If it is, a failed sync may still have left parts of it in memory only.
     pub(super) fn find_out(&mut self, number: u64, words: String) -> Fate {
         self.disk = None;
-        match self.medium.open() {
+        match self.medium.open_again() {
             Ok(disk) => {
                 let landed = disk.number() >= number;
                 self.disk = Some(disk);
@@ -45,12 +51,15 @@ impl Store {
     pub(super) fn begin_trouble(&mut self, words: String) {
         if let Some(trouble) = &mut self.trouble {
             trouble.words = words;
+            trouble.stuck = true;
             trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
             trouble.retry_at = Instant::now() + trouble.pause;
             return;
         }
         tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write; publishes are refused");
-        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words });
+        // Whatever the trouble is: should it be a full disk, settling goes on in the room that this makes.
+        self.medium.release_reserve();
+        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words, stuck: true });
         self.tell_all(|| BrokerEvent::Blocked(true));
     }
 
@@ -67,6 +76,11 @@ impl Store {
         }
     }
 
+    /// Whether nothing can be written for now.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.stuck)
+    }
+
     /// Tries again, if there is trouble: opens the file, writes what settles tasks, then looks whether there is room.
     pub(super) fn try_now(&mut self) {
         if self.trouble.is_none() {
@@ -75,21 +89,35 @@ impl Store {
         if let Err(words) = self.mend() {
             return self.begin_trouble(words);
         }
+        if let Err(words) = self.probe() {
+            self.medium.release_reserve();
+            self.begin_trouble(words);
+            if self.disk.is_none() {
+                // The database has to be opened once more.
+                match self.medium.open_again() {
+                    Ok(disk) => self.disk = Some(disk),
+                    Err(error) => return self.begin_trouble(error.to_string()),
+                }
+            }
+            if let Some(trouble) = &mut self.trouble {
+                trouble.stuck = false;
+            }
+            return;
+        }
         tracing::info!(file = %self.medium.path().display(), "the store can write again");
         self.trouble = None;
         self.tell_all(|| BrokerEvent::Blocked(false));
     }
 
+    /// Gets the file open, settles what is in doubt, and writes what is pending.
     fn mend(&mut self) -> Result<(), String> {
         if self.disk.is_none() {
-            self.disk = Some(self.medium.open().map_err(|error| error.to_string())?);
+            self.disk = Some(self.medium.open_again().map_err(|error| error.to_string())?);
         }
-        let number = self.disk.as_ref().map_or(0, super::disk::Disk::number);
+        let number = self.disk.as_ref().map_or(0, Disk::number);
         if let Some(doubtful) = self.doubt.take() {
+            // What was pending then is written once more: more has come since.
             let landed = number >= doubtful;
-            if landed {
-                self.written();
-            }
             // Its deliveries are old by now.
             for (handed, _) in std::mem::take(&mut self.batch.handed).iter().rev() {
                 self.core.take_back(handed);
@@ -98,20 +126,24 @@ impl Store {
             self.settle_batch(landed);
         }
         match self.write() {
-            Fate::Stored => {}
-            Fate::Nowhere(words) => return Err(words),
+            Fate::Stored => Ok(()),
+            Fate::Nowhere(words) => Err(words),
             Fate::Unknown { words, landed } => {
                 if let Some(landed) = landed {
                     self.settle_batch(landed);
                 }
-                return Err(words);
+                Err(words)
             }
         }
+    }
+
+    /// Whether there is room for what is new, beside the reserve.
+    fn probe(&mut self) -> Result<(), String> {
+        self.medium.reserve().map_err(|error| error.to_string())?;
         let disk = self.disk.as_mut().ok_or("it is not open")?;
-        if let Err(fault) = disk.probe() {
+        disk.probe().map_err(|fault| {
             self.disk = None;
-            return Err(fault.to_string());
-        }
-        Ok(())
+            fault.to_string()
+        })
     }
 }

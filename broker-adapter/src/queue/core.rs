@@ -361,7 +361,8 @@ impl<P> QueueCore<P> {
         !self.stirred.is_empty()
     }
 
-    /// What must become durable, since this was last asked.
+    /// What must become durable, since this was last asked. If the transaction fails, it belongs into the next one, after
+    /// the host has undone what must not have happened.
     pub fn changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
@@ -397,8 +398,6 @@ impl<P> QueueCore<P> {
         } else if spot.seq < line.cursor {
             line.returned.insert(spot.seq);
             line.entries.get_mut(&spot.seq).expect("just inserted").noted = true;
-            // What was never delivered may have fallen behind the mark: the mark must be as far as the core says.
-            self.changes.push(Change::HandedOut { spot, again: false, crashes });
             self.changes.push(Change::Returned { spot, crashes });
         }
     }

@@ -441,7 +441,7 @@ proptest! {
     }
 }
 
-/// Found by the machine: a message that was never delivered fell behind the mark when its taking-out was undone.
+/// A message that was never delivered falls behind the mark when its taking-out is undone.
 #[test]
 fn what_falls_behind_the_mark_by_an_undo_is_still_known_after_a_crash() {
     let mut world = World::new();

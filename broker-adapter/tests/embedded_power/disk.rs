@@ -6,12 +6,15 @@
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use redb::StorageBackend;
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 /// What a disk writes as a whole or not at all.
 const SECTOR: usize = 512;
+/// What a file system gives out room in.
+const BLOCK: usize = 4096;
 
 /// A disk. Clones are the same disk.
 #[derive(Debug, Clone)]
@@ -26,8 +29,10 @@ struct Platter {
     operations: u64,
     /// The power goes at this operation, which fails, as do all later ones.
     dies_at: u64,
-    /// Bytes that there is room for.
-    room: u64,
+    /// Blocks that there is room for.
+    room: usize,
+    /// Blocks that take room: as on file systems with holes, those that were ever written.
+    taken: BTreeSet<usize>,
     /// Room comes and goes.
     tight: bool,
     /// Says that it has synced, and hasn't, so often.
@@ -61,13 +66,15 @@ impl Disk {
     }
 
     fn of(image: Vec<u8>) -> Self {
+        let blocks = image.len().div_ceil(BLOCK);
         Self(Arc::new(Mutex::new(Platter {
             synced: image.clone(),
             current: image,
             unsynced: Vec::new(),
             operations: 0,
             dies_at: u64::MAX,
-            room: u64::MAX,
+            room: usize::MAX,
+            taken: (0..blocks).collect(),
             tight: false,
             lies: None,
         })))
@@ -99,9 +106,10 @@ impl Disk {
         self.lock().lies = Some((probability, StdRng::seed_from_u64(seed)));
     }
 
-    /// There is room for so many bytes from now on; what is beyond already stays readable.
-    pub(crate) fn has_room_for(&self, bytes: u64) {
-        self.lock().room = bytes;
+    /// There is room for so many more bytes from now on; `None` is without end.
+    pub(crate) fn has_room_for(&self, bytes: Option<usize>) {
+        let mut platter = self.lock();
+        platter.room = bytes.map_or(usize::MAX, |bytes| platter.taken.len() + bytes / BLOCK);
     }
 
     /// Whoever uses it has to reckon with a lack of room.
@@ -111,11 +119,6 @@ impl Disk {
 
     pub(crate) fn is_tight(&self) -> bool {
         self.lock().tight
-    }
-
-    /// Bytes in use.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.lock().current.len() as u64
     }
 
     /// What is found when the power is back: another disk, since this one never works again.
@@ -163,7 +166,7 @@ impl Disk {
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes())
+        Ok(self.lock().current.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -180,10 +183,8 @@ impl StorageBackend for Disk {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut platter = self.powered()?;
         let length = usize::try_from(len).expect("a small disk");
-        if length > platter.current.len() && len > platter.room {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         platter.current.resize(length, 0);
+        platter.taken.split_off(&length.div_ceil(BLOCK));
         platter.unsynced.push(Write::Length(length));
         Ok(())
     }
@@ -207,10 +208,13 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platter = self.powered()?;
         let at = usize::try_from(offset).expect("a small disk");
-        // As on a file system that makes room for a write when it is made: a hole that was never written has none.
-        let end = (at + data.len()) as u64;
-        if end > platter.room && platter.current[at..at + data.len()].iter().all(|byte| *byte == 0) {
-            return Err(io::ErrorKind::StorageFull.into());
+        for block in at / BLOCK..(at + data.len()).div_ceil(BLOCK) {
+            if !platter.taken.contains(&block) {
+                if platter.taken.len() >= platter.room {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                platter.taken.insert(block);
+            }
         }
         put(&mut platter.current, at, data);
         platter.unsynced.push(Write::Data { at, data: data.to_vec() });

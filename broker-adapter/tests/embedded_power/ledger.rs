@@ -320,7 +320,7 @@ impl Ledger {
             !entry.delivered.is_empty() || entry.fates.iter().any(Option::is_some)
         };
         let stored: BTreeSet<Key> = owners.iter().filter(stored).copied().collect();
-        let removed = owners.iter().any(|key| self.entries[key].story.iter().any(|event| *event == "purged"));
+        let removed = owners.iter().any(|key| self.entries[key].story.contains(&"purged"));
         if stored.len() > 1 {
             self.wrong.push(format!("key {slot} has stored {stored:?}"));
         }

@@ -12,6 +12,7 @@ mod disk;
 mod full;
 mod ledger;
 mod life;
+mod requests;
 
 use audit::audit;
 use disk::{Disk, Loss};

@@ -34,10 +34,10 @@ impl Folder {
         Ok(Self(folder))
     }
 
-    /// Bytes of the largest file in it, which is the store's.
+    /// Bytes of all files in it.
     pub(crate) fn bytes(&self) -> Result<u64, Fault> {
         let files = std::fs::read_dir(&self.0)?.filter_map(Result::ok).filter_map(|entry| entry.metadata().ok());
-        Ok(files.map(|file| file.len()).max().unwrap_or(0))
+        Ok(files.map(|file| file.len()).sum())
     }
 }
 

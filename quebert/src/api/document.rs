@@ -2,7 +2,7 @@
 
 use super::{
     auth::Need,
-    types::{FieldError, Problem},
+    types::{EventView, FieldError, Problem},
 };
 use axum::{Router, routing::get};
 use bytes::Bytes;
@@ -41,6 +41,7 @@ pub(super) fn finished(document: OpenApi) -> Value {
     add_envelope(schemas);
     add::<Problem>(schemas);
     add::<FieldError>(schemas);
+    add::<EventView>(schemas);
     entry(&mut document, "components")["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `api.tokens` in the config."},
     });

@@ -5,7 +5,7 @@ use super::{
     feed::Interest,
     problem::{Code, Fault},
     state::ApiState,
-    types::EventView,
+    types::{EventMessage, EventView},
 };
 use axum::{
     extract::{Query, State},
@@ -43,10 +43,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("queue" = Option<String>, Query, description = "Only of this queue (a lane's name)"),
         ("task" = Option<String>, Query, description = "Only of the task with this id", pattern = "^[!-~]{1,128}$"),
         ("kind" = Option<Vec<String>>, Query, description = "Only of these kinds; may be repeated, or have commas in it"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "Goes on behind this event"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind this event", pattern = "^[0-9]{0,19}$"),
     ),
     responses(
-        (status = 200, description = "A stream without end", body = EventView, content_type = "text/event-stream"),
+        (status = 200, description = "A stream without end", body = EventMessage, content_type = "text/event-stream"),
         (status = 429, description = "64 others read already (`busy`)"),
     )
 )]

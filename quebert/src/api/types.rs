@@ -376,12 +376,24 @@ pub struct Operation {
     pub seen: u64,
     /// Of these, those that fit.
     pub matched: u64,
-    /// Of these, replayed or deleted.
+    /// Of these, replayed or deleted. While it runs, and after a failure, up to 64 of them may be unconfirmed.
     pub done: u64,
     /// Of these, kept: no queue to return to is known.
     pub stuck: u64,
     /// Why it failed.
     pub error: Option<String>,
+}
+
+/// An event as it comes over the wire of `/v1/events`: the fields of a server-sent event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventMessage {
+    /// The event's number, to come back with as `Last-Event-ID`.
+    pub id: String,
+    /// Its kind.
+    pub event: String,
+    /// An `EventView` as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
 }
 
 /// One thing that happened, as sent by `/v1/events` (server-sent events; the SSE event name is `kind`).

@@ -116,14 +116,9 @@ impl Follower<'_> {
                 // Kinds that a newer API may have are told as well as can be.
                 let view = serde_json::from_str::<EventView>(&event.data)
                     .map_err(|e| Failure::other("the API sent what is no event", e))?;
-                let mut out = io::stdout().lock();
-                if self.args.json {
-                    table::json_line(&mut out, &view)?
-                } else {
-                    writeln!(out, "{}", line(&view))?
-                }
-                out.flush()?;
-                if let Some(left) = &mut self.left {
+                table::print(self.args.json, &view, |out, view| writeln!(out, "{}", line(view)))?;
+                // A gap is no event.
+                if let Some(left) = self.left.as_mut().filter(|_| view.kind != "missed") {
                     *left -= 1;
                     if *left == 0 {
                         return Ok(None);

@@ -64,7 +64,7 @@ struct SourceArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take tasks from the queues and send them, until SIGTERM or SIGINT
+    /// Take tasks from the queues and send them, with API and web console, until SIGTERM or SIGINT
     Run(run::RunArgs),
     /// Add tasks to a queue: one by flags, or NDJSON (an envelope a line) on standard input
     Enqueue(enqueue::EnqueueArgs),
@@ -87,7 +87,7 @@ enum Command {
     Dead(dead::DeadArgs),
     /// Follow what happens, as it happens
     Events(events::EventsArgs),
-    /// Show it at work with nothing installed: broker in memory, sample executor, tasks of three priorities
+    /// Show it at work with nothing installed: broker, executors, a stream of tasks, API and web console
     Demo(demo::DemoArgs),
     /// Print completions for a shell
     Completions {

@@ -93,6 +93,16 @@ pub(super) fn json_line(out: &mut impl Write, value: &impl serde::Serialize) -> 
     out.write_all(b"\n")
 }
 
+/// Prints a value as JSON on a line, or as `people` say it.
+pub(super) fn print<T: serde::Serialize>(
+    json: bool,
+    value: &T,
+    people: impl FnOnce(&mut io::StdoutLock<'static>, &T) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json { json_line(&mut out, value) } else { people(&mut out, value) }
+}
+
 /// A number, or a dash where it is not known.
 pub(super) fn number(n: Option<u64>) -> String {
     n.map_or_else(|| "-".to_owned(), |n| n.to_string())

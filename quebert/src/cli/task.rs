@@ -122,8 +122,7 @@ fn view(direct: &Direct, id: &str, found: &[Found]) -> Option<TaskView> {
 }
 
 fn show(args: &WhichArgs, view: &TaskView) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    Ok(if args.json { table::json_line(&mut out, view)? } else { in_full(&mut out, view)? })
+    Ok(table::print(args.json, view, in_full)?)
 }
 
 fn in_full(out: &mut impl io::Write, view: &TaskView) -> io::Result<()> {

@@ -16,7 +16,8 @@ fn help_names_every_command_and_exit_code() {
     Usage: quebert [OPTIONS] <COMMAND>
 
     Commands:
-      run             Take tasks from the queues and send them, until SIGTERM or SIGINT
+      run             Take tasks from the queues and send them, with API and web console, until SIGTERM
+                      or SIGINT
       enqueue         Add tasks to a queue: one by flags, or NDJSON (an envelope a line) on standard
                       input
       queues          Show the queues: what waits, what is under way, what of late came of it
@@ -28,8 +29,8 @@ fn help_names_every_command_and_exit_code() {
       topology        Declare the queues, or print them as a definitions file
       dead            Look through dead letters, replay them, or delete them
       events          Follow what happens, as it happens
-      demo            Show it at work with nothing installed: broker in memory, sample executor, tasks
-                      of three priorities
+      demo            Show it at work with nothing installed: broker, executors, a stream of tasks, API
+                      and web console
       completions     Print completions for a shell
       default-config  Print the default config, with comments
       help            Print this message or the help of the given subcommand(s)
@@ -48,7 +49,8 @@ fn help_names_every_command_and_exit_code() {
       0    done
       1    done in part: some items failed, or something is not as it should be
       2    wrong usage or config, or refused as wrong; nothing was done
-      3    the API or the broker could not be reached, or takes nothing for now
+      3    the API or the broker could not be reached, or takes nothing for now; the embedded broker's
+           folder is in use or damaged
       4    anything else that went wrong: files, the network, the terminal
       130  stopped at once by a second SIGINT (143: SIGTERM)
       141  nobody reads the output any more

@@ -113,6 +113,18 @@ pub const METRICS: &[Spec] = &[
     gauge("quebert_queue_ready_messages", &["queue"], "Messages that wait in the work queue, as the broker says."),
     gauge("quebert_queue_consumers", &["queue"], "Consumers of the work queue, of all dispatchers."),
     gauge("quebert_dead_letter_messages", &["queue"], "Dead letters of the work queue, as the broker says."),
+    gauge(
+        "quebert_queue_delayed_messages",
+        &["queue"],
+        "Tasks of the queue that wait for their moment (embedded only).",
+    ),
+    gauge(
+        "quebert_queue_ready_bytes",
+        &["queue"],
+        "Bytes of the messages that wait in the work queue (embedded only).",
+    ),
+    gauge("quebert_queue_oldest_age_seconds", &["queue"], "Age of the oldest message that is ready (embedded only)."),
+    gauge("quebert_store_file_bytes", &[], "Size of the embedded broker's file (embedded only)."),
     gauge("quebert_destination_in_flight", &["destination"], "Requests under way to a destination."),
     gauge("quebert_destination_concurrency_limit", &["destination"], "Most requests under way to a destination."),
     gauge("quebert_broker_connected", &[], "Whether there is a session with the broker."),
@@ -182,9 +194,8 @@ const TAIL: &str = "
 ## What is not here, and why
 
 * `quebert_destination_circuit_open`: there is no circuit breaker yet.
-* `quebert_queue_head_age_seconds`: a broker does not say how old the head of a queue is without handing it out.
-* `quebert_retry_pending_messages{queue}`: the delay queues are shared by all work queues, so the broker can't say whose
-  messages wait in them.
+* What is marked \"embedded only\", on RabbitMQ: it does not say how old the head of a queue is without handing it out, and
+  its delay queues are shared by all work queues, so that it can't say whose messages wait in them.
 * `quebert_publish_confirms_total{purpose=\"enqueue\"}`: the dispatcher enqueues nothing; `quebert enqueue` tells its own
   result.
 * Exemplars and native histograms: the text format has neither.

@@ -10,6 +10,7 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use quebert_broker_adapter::admin::PlaceStatus;
 use quebert_dispatcher::{
     config::LaneConfig,
     event::{Event, ExpiryStage, Purpose, Settlement},
@@ -17,6 +18,7 @@ use quebert_dispatcher::{
     ports::{broker::Depth, observer::Observer},
     verdict::{BuryReason, RetryReason},
 };
+use quebert_wire::Timestamp;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -54,6 +56,11 @@ pub struct Metrics {
     broker_connected: IntGauge,
     broker_blocked: IntGauge,
     ready: IntGauge,
+    /// These have no series before the broker has told of them.
+    delayed: IntGaugeVec,
+    ready_bytes: IntGaugeVec,
+    oldest_age: GaugeVec,
+    store_bytes: IntGaugeVec,
     timer_lag: Histogram,
     workers: IntGauge,
     alive_tasks: IntGauge,
@@ -195,6 +202,10 @@ impl Metrics {
             broker_connected: r.gauge("quebert_broker_connected"),
             broker_blocked: r.gauge("quebert_broker_blocked"),
             ready: r.gauge("quebert_ready"),
+            delayed: r.gauges("quebert_queue_delayed_messages"),
+            ready_bytes: r.gauges("quebert_queue_ready_bytes"),
+            oldest_age: r.float_gauges("quebert_queue_oldest_age_seconds"),
+            store_bytes: r.gauges("quebert_store_file_bytes"),
             timer_lag: r.histograms("quebert_runtime_timer_lag_seconds").with_label_values::<&str>(&[]),
             workers: r.gauge("quebert_runtime_workers"),
             alive_tasks: r.gauge("quebert_runtime_alive_tasks"),
@@ -254,6 +265,23 @@ impl Metrics {
         if let Some(depth) = dead {
             lane.dead.set(whole(depth.ready));
         }
+    }
+
+    /// What only some brokers can tell of a lane's queue, at the moment `now`.
+    pub fn queue(&self, lane: &str, status: &PlaceStatus, now: Timestamp) {
+        if let Some(delayed) = status.delayed {
+            self.delayed.with_label_values(&[lane]).set(whole(delayed));
+        }
+        if let Some(bytes) = status.bytes {
+            self.ready_bytes.with_label_values(&[lane]).set(whole(bytes));
+        }
+        let age = status.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        self.oldest_age.with_label_values(&[lane]).set(age.as_secs_f64());
+    }
+
+    /// The size of the embedded broker's file.
+    pub fn store_bytes(&self, bytes: u64) {
+        self.store_bytes.with_label_values::<&str>(&[]).set(whole(bytes));
     }
 
     /// How late a timer of the runtime fired.
@@ -466,9 +494,13 @@ impl Maker<'_> {
         self.gauges(name).with_label_values::<&str>(&[])
     }
 
-    fn float_gauge(&self, name: &str) -> Gauge {
+    fn float_gauges(&self, name: &str) -> GaugeVec {
         let (opts, labels) = Self::opts(name);
-        self.register(GaugeVec::new(opts, labels)).with_label_values::<&str>(&[])
+        self.register(GaugeVec::new(opts, labels))
+    }
+
+    fn float_gauge(&self, name: &str) -> Gauge {
+        self.float_gauges(name).with_label_values::<&str>(&[])
     }
 
     fn histograms(&self, name: &str) -> HistogramVec {

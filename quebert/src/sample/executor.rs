@@ -224,7 +224,7 @@ impl Shared {
 /// A number that this attempt of this task always has: FNV-1a over the headers that name both.
 fn fate(seed: u64, headers: &HeaderMap) -> u64 {
     let names = ["webhook-id", "quebert-attempt"];
-    let bytes = names.iter().filter_map(|name| headers.get(*name)).flat_map(|value| value.as_bytes());
+    let bytes = names.iter().filter_map(|name| headers.get(*name)).flat_map(http::HeaderValue::as_bytes);
     let hash =
         bytes.fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     // FNV's low bits depend on too little; this is the finalizer of MurmurHash3, which mixes all of them.

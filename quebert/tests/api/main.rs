@@ -5,9 +5,12 @@
 mod access;
 mod batch;
 mod dead;
+mod embedded;
+mod embedded_operations;
 mod enqueue;
 mod events;
 mod queues;
+mod rabbit;
 mod schemathesis;
 mod shape;
 mod shelf;

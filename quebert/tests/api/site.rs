@@ -46,6 +46,7 @@ pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) broker: Arc<Fake>,
     pub(crate) health: Arc<Health>,
+    pub(crate) feed: Arc<Feed>,
     /// What the dispatcher takes its tasks from.
     pub(crate) memory: MemoryBroker,
     stop: oneshot::Sender<()>,
@@ -123,14 +124,14 @@ impl Site {
             handle,
             health: health.clone(),
             board,
-            feed,
+            feed: feed.clone(),
             started: Instant::now(),
         };
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(server.serve(state, async move { drop(stopped.await) }));
-        Self { address, broker, health, memory, stop, server }
+        Self { address, broker, health, feed, memory, stop, server }
     }
 
     /// Asks on a connection of its own. `Host` is the address unless a header says otherwise.

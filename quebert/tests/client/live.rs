@@ -97,9 +97,13 @@ fn queue<'a>(lines: &'a [Value], name: &str) -> &'a Value {
 async fn tasks_go_through_the_api_and_what_becomes_of_them_is_told() {
     let mut program = Program::start("api", "").await;
     let executor = SampleExecutor::start().await.unwrap();
-    // From the beginning, whenever it gets to ask.
-    let following = ["events", "--json", "--kind", "settled,buried", "--task", "bad", "--after", "0", "--limit", "1"];
-    let following = tokio::spawn(done(program.command(&following), ""));
+    let mut following = program.command(&["events", "--json", "--kind", "enqueued,buried"]);
+    let mut following = following.stdout(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(following.stdout.take().unwrap()).lines();
+    // It has begun to read when it tells of one of these.
+    while timeout(Duration::from_millis(200), events.next_line()).await.is_err() {
+        program.good(&["enqueue", "http://h/", "-q", "medium", "--delay", "1h"]).await;
+    }
 
     let task = |id: &str, path: &str, more: &str| {
         format!("{{\"id\": \"{id}\", \"url\": \"{}\", \"queue\": \"high\"{more}}}\n", executor.url(path))
@@ -125,9 +129,16 @@ async fn tasks_go_through_the_api_and_what_becomes_of_them_is_told() {
     let table = program.good(&["queues"]).await;
     assert!(table.starts_with("QUEUE ") && table.contains("\nhigh "), "{table}");
     assert!(program.good(&["queues", "high"]).await.contains("\nbroker queue        quebert.high\n"));
-    let told = timeout(LONG, following).await.expect("the letter is told of").unwrap().good();
-    let event: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&event["task"], &event["queue"]), (&"bad".into(), &"high".into()));
+    let buried = timeout(LONG, async {
+        loop {
+            let event: Value = serde_json::from_str(&events.next_line().await.unwrap().unwrap()).unwrap();
+            if event["kind"] == "buried" {
+                return event;
+            }
+        }
+    });
+    let buried = buried.await.expect("the letter is told of");
+    assert_eq!((&buried["task"], &buried["queue"]), (&"bad".into(), &"high".into()));
 
     let shown = program.lines(&["dead", "show", "bad", "--json"]).await;
     assert_eq!((&shown[0]["attempts"], &shown[0]["replays_to"]), (&1.into(), &"quebert.high".into()));

@@ -1,7 +1,7 @@
 //! `quebert demo`: its sums, its end, and what it leaves behind.
 
 use crate::process::{Folder, LONG, ask, exit_code, quebert, signal};
-use std::{collections::BTreeMap, process::Stdio};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout},
@@ -92,12 +92,21 @@ async fn an_interrupted_demo_drains_and_its_console_answers_until_then() {
     assert!(status == 200 && text.contains("text/html"), "{text}");
     let (status, text) = ask(address, "GET", "/v1/status", "").await;
     assert!(status == 200 && text.contains("\"engine\":\"embedded\""), "{text}");
-    // One task more, from outside: the sums know of it.
-    let task = r#"{"url": "http://127.0.0.1:9/", "id": "mine", "delay_ms": 3600000}"#;
-    assert_eq!(ask(address, "POST", "/v1/tasks", task).await.0, 201);
+    // Two tasks more, from outside, one of them taken out again: the sums know of both.
+    for id in ["mine", "yours"] {
+        let task = format!("{{\"url\": \"http://127.0.0.1:9/\", \"id\": \"{id}\", \"delay_ms\": 3600000}}");
+        assert_eq!(ask(address, "POST", "/v1/tasks", &task).await.0, 201);
+    }
+    let cancelled = timeout(LONG, async {
+        // 409 while the dispatcher moves it to where it waits.
+        while ask(address, "DELETE", "/v1/tasks/yours", "").await.0 == 409 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    cancelled.await.expect("it comes to rest");
     demo.line("again in").await;
     signal(&demo.child, "INT").await;
     let sums = demo.sums().await;
-    assert!(sums["delivered"] > 0 && sums["waiting"] > 0, "{sums:?}");
+    assert!(sums["delivered"] > 0 && sums["waiting"] > 0 && sums["taken out by hand"] == 1, "{sums:?}");
     assert_eq!(demo.end().await, Some(0));
 }

@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::time::timeout;
 
@@ -37,6 +38,12 @@ async fn without_any_config_tasks_outlive_a_kill_and_are_delivered_after_it() {
     }
     // Some are under way, the rest waits.
     executor.wait_for(1, LONG).await;
+    let told = timeout(LONG, async {
+        while !program.get("/metrics").await.1.contains("\nquebert_store_file_bytes ") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    told.await.expect("the metrics tell of the file");
     program.child.kill().await.unwrap();
     drop(program);
 
@@ -50,7 +57,7 @@ async fn without_any_config_tasks_outlive_a_kill_and_are_delivered_after_it() {
             if seen.len() == 30 {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
     done.await.expect("every task is delivered");
@@ -137,4 +144,29 @@ async fn one_line_of_the_config_leads_to_rabbitmq() {
         program.signal("TERM").await;
         assert_eq!(program.exit_code().await, Some(0));
     }
+}
+
+#[tokio::test]
+async fn a_pause_outlives_a_restart() {
+    let folder = Folder::new("run-paused");
+    let executor = Executor::start(|_| Reply::status(200)).await;
+    let mut program = Dispatcher::start_in(&folder.0, &UNGUARDED).await;
+    program.ready().await;
+    assert_eq!(ask(&program.api, "POST", "/v1/queues/low/pause", "").await.0, 200);
+    program.signal("TERM").await;
+    assert_eq!(program.exit_code().await, Some(0));
+
+    let mut program = Dispatcher::start_in(&folder.0, &UNGUARDED).await;
+    program.ready().await;
+    for (id, lane) in [("waits", "low"), ("goes", "high")] {
+        let url = executor.url("/");
+        program.enqueue(&format!("{{\"id\": \"{id}\", \"url\": \"{url}\", \"queue\": \"{lane}\"}}")).await;
+    }
+    assert_eq!(executor.wait_for(1, LONG).await[0].header("webhook-id"), "goes");
+    let (_, low) = ask(&program.api, "GET", "/v1/queues/low", "").await;
+    assert!(low.contains("\"paused\":true") && low.contains("\"ready\":1"), "{low}");
+    assert_eq!(ask(&program.api, "POST", "/v1/queues/low/resume", "").await.0, 200);
+    assert_eq!(executor.wait_for(2, LONG).await[1].header("webhook-id"), "waits");
+    program.signal("TERM").await;
+    assert_eq!(program.exit_code().await, Some(0));
 }

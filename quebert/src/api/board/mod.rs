@@ -118,10 +118,11 @@ impl Observer for Board {
             | Event::Held { .. }
             | Event::LaneOpen { .. }
             | Event::LanePaused { .. }
+            | Event::DestinationInFlight { .. }
             | Event::BrokerConnected
             | Event::BrokerDisconnected { .. }
             | Event::BrokerBlocked(_) => self.state().note_state(event),
-            Event::Settled { .. } | Event::AttemptEnded { .. } | Event::DestinationInFlight { .. } => {
+            Event::Settled { .. } | Event::AttemptEnded { .. } => {
                 let second = self.second();
                 self.state().note_work(event, second, now);
             }
@@ -135,16 +136,22 @@ struct State {
     lanes: Vec<Lane>,
     destinations: Tracked,
     blocked: bool,
+    /// The last one that something was counted in.
+    second: u64,
 }
 
 impl State {
-    /// Events that count in no second.
+    /// Events that count in no second: no clock is read for them.
     fn note_state(&mut self, event: &Event) {
         match event {
             Event::Delivered { lane, .. } => self.lane_mut(lane).delivered += 1,
             Event::Held { lane, in_flight, .. } => self.lane_mut(lane).in_flight = *in_flight,
             Event::LaneOpen { lane, open } => self.lane_mut(lane).open = *open,
             Event::LanePaused { lane, paused } => self.lane_mut(lane).paused = *paused,
+            Event::DestinationInFlight { destination, in_flight, limit } => {
+                let figures = self.destinations.of_mut(destination, self.second);
+                (figures.in_flight, figures.limit) = (*in_flight, *limit);
+            }
             Event::BrokerBlocked(blocked) => self.blocked = *blocked,
             Event::BrokerConnected => self.blocked = false,
             Event::BrokerDisconnected { .. } => {
@@ -157,6 +164,7 @@ impl State {
 
     /// Events that count in this second since the board's start. `now` is asked only where a failure is noted.
     fn note_work(&mut self, event: &Event, second: u64, now: impl FnOnce() -> Timestamp) {
+        self.second = second;
         match event {
             Event::Settled { lane, result, .. } => {
                 let lane = self.lane_mut(lane);
@@ -181,10 +189,6 @@ impl State {
                 if !success {
                     figures.failed(*status, detail.as_deref(), class, now());
                 }
-            }
-            Event::DestinationInFlight { destination, in_flight, limit } => {
-                let figures = self.destinations.of_mut(destination, second);
-                (figures.in_flight, figures.limit) = (*in_flight, *limit);
             }
             _ => {}
         }

@@ -38,6 +38,8 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
 /// Letters a second at most, where a rate is asked for.
 const RATE_MAX: f64 = 1e6;
+/// The longest pause between two letters, a year: smaller rates would overflow clocks.
+const PAUSE_S_MAX: f64 = 365.0 * 86_400.0;
 /// How long a request waits for its turn at letters that others look at.
 const TURN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a dry run may take.
@@ -236,7 +238,10 @@ async fn begin(
         filter,
         replay,
         dry_run,
-        pause: action.rate_per_s.filter(|_| !dry_run).map(|rate| Duration::from_secs_f64(1.0 / rate)),
+        pause: action
+            .rate_per_s
+            .filter(|_| !dry_run)
+            .map(|rate| Duration::from_secs_f64((1.0 / rate).min(PAUSE_S_MAX))),
         limit: action.limit,
         time: dry_run.then_some(DRY_RUN_TIME),
     };

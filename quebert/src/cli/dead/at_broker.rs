@@ -40,8 +40,7 @@ pub(super) async fn carry_out(direct: &Direct, command: DeadCommand) -> Result<(
             let swept = Sweep::of(&filter, What::Show(None)).keys([key.clone()]).through(direct).await?;
             let What::Show(shown) = swept.what else { unreachable!("a sweep stays what it is") };
             let shown = shown.ok_or_else(|| Failure::Usage(format!("there is no dead letter {key:?}")))?;
-            let mut out = io::stdout().lock();
-            Ok(if json { table::json_line(&mut out, &*shown)? } else { show::in_full(&mut out, &shown)? })
+            Ok(table::print(json, &*shown, show::in_full)?)
         }
         DeadCommand::Replay { keys, filter, how } => act(direct, Deed::Replay, keys, &filter, &how).await,
         DeadCommand::Delete { keys, json } => {
@@ -125,15 +124,11 @@ impl Sweep {
 
     async fn through(mut self, direct: &Direct) -> Result<Self, Failure> {
         let lanes = &direct.config.core.lanes;
-        let drawers = match Drawer::all(lanes, self.filter.lane.as_deref()) {
-            Some(drawers) => drawers,
-            None => {
-                return Err(direct
-                    .lane(self.filter.lane.as_deref().unwrap_or_default())
-                    .map(drop)
-                    .expect_err("no such lane"));
-            }
-        };
+        let name = self.filter.lane.as_deref();
+        if let Some(name) = name {
+            direct.lane(name)?;
+        }
+        let drawers = Drawer::all(lanes, name).expect("there is such a lane");
         for drawer in drawers {
             let place = drawer.place.clone();
             self.drawer = drawer;

@@ -25,8 +25,7 @@ pub(super) async fn carry_out(client: &Client, command: DeadCommand) -> Result<(
         DeadCommand::List { filter, json } => list(client, &filter, json).await,
         DeadCommand::Show { key, json } => {
             let shown: DeadDetail = client.ask(Call::get(path(&key))).await?;
-            let mut out = io::stdout().lock();
-            Ok(if json { table::json_line(&mut out, &shown)? } else { show::in_full(&mut out, &shown)? })
+            Ok(table::print(json, &shown, show::in_full)?)
         }
         DeadCommand::Replay { keys, filter, how } if keys.is_empty() => {
             by_filter(client, Deed::Replay, &filter, &how).await

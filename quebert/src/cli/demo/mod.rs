@@ -12,11 +12,16 @@ mod view;
 mod world;
 
 use super::{Failure, run::open, serve::Listening};
-use crate::{app::App, intake::Desk, signals::Signals};
+use crate::{
+    app::{App, Running},
+    intake::Desk,
+    signals::Signals,
+};
 use clap::Args;
 use folder::Folder;
 use ledger::{Ledger, Sums};
 use producer::{Pace, Producer};
+use quebert_dispatcher::shell::Summary;
 use screen::Screen;
 use stage::{Output, Stage};
 use std::{
@@ -26,11 +31,11 @@ use std::{
     time::Duration,
 };
 use teller::Teller;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot};
 use world::Fleet;
+
+/// Lines that wait to be printed. Whoever reads more slowly misses some.
+const LINES: usize = 4096;
 
 /// Flags of `quebert demo`.
 #[derive(Debug, Args)]
@@ -54,11 +59,12 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let mut signals = Signals::new();
     let folder = Folder::new().map_err(|e| Failure::other("make a temporary folder", e))?;
     let fleet = Fleet::start().await.map_err(|e| Failure::other("start the sample executors", e))?;
-    let config = world::config(&folder)?;
+    let config = world::config(&folder, args.api)?;
     let queues: Vec<_> = config.core.lanes.iter().map(|lane| lane.queue.clone()).collect();
-    let api = match (args.api, config.api.listen) {
-        (Some(address), _) => Listening::on(address).await?,
-        (None, default) => Listening::on_or_anywhere(default.unwrap_or((Ipv4Addr::LOCALHOST, 0).into())).await?,
+    let listen = config.api.listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+    let api = match args.api {
+        Some(_) => Listening::on(listen).await?,
+        None => Listening::on_or_anywhere(listen).await?,
     };
     let engine = open(&config).await?;
     let ledger = Arc::new(Ledger::new(engine.admin.clone()));
@@ -74,38 +80,34 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let state = running.api_state();
     let mut stage = Stage { output, address, ledger: ledger.clone(), teller: teller.clone(), fleet, state };
 
-    let (stop, stopped) = oneshot::channel();
-    let mut producing = tokio::spawn(producer.run(Pace { tasks: args.tasks, seconds: args.seconds }, stopped));
-    tokio::select! {
-        _ = signals.next() => {}
-        () = args.over(&mut producing, &ledger, &teller) => {}
-        // Nobody looks any more.
-        _ = stage.play() => {}
-    }
-    running.health.drain();
-    drop(stop);
-    if !producing.is_finished() {
-        drop(producing.await);
-    }
-    running.handle.drain(running.config.drain_grace);
-    let summary = tokio::select! {
-        summary = running.end() => summary,
-        _ = signals.next() => {
-            running.handle.stop_now();
-            running.end().await
-        }
-        () = async { if stage.play().await.is_err() { std::future::pending().await } } => unreachable!("it plays on"),
-    };
+    args.play(&mut stage, producer, &mut signals).await;
+    let summary = drain(&mut stage, &mut running, &mut signals).await;
     api.stop().await;
     let took = teller.elapsed();
     let left = ledger.close(&*engine.broker, &queues, &summary).await;
     let sums = left.map_err(|e| Failure::other("ask the broker what is left", e))?;
     engine.close().await;
-    let shown = stage.end();
+    stage.end()?;
     let balanced = sums.add_up() && running.metrics.imbalance().values().all(|n| *n == 0);
-    told(took, &sums, ledger.refused()).and(shown)?;
-    drop(folder);
+    told(took, &sums, ledger.refused(), balanced)?;
     if balanced { Ok(()) } else { Err(Failure::Partly) }
+}
+
+/// Lets what is under way end, and shows it; a second signal cuts it off.
+async fn drain(stage: &mut Stage, running: &mut Running, signals: &mut Signals) -> Summary {
+    running.health.drain();
+    running.handle.drain(running.config.drain_grace);
+    let shown = async {
+        // With nobody to show it to, it goes on all the same.
+        drop(stage.play().await);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        summary = running.end() => return summary,
+        _ = signals.next() => running.handle.stop_now(),
+        () = shown => {}
+    }
+    running.end().await
 }
 
 impl DemoArgs {
@@ -114,30 +116,46 @@ impl DemoArgs {
         if !self.plain && screen::possible() {
             return Ok((Output::Screen(Screen::open()?), Arc::new(Teller::new(None))));
         }
-        let (sender, lines) = mpsc::unbounded_channel();
+        let (sender, lines) = mpsc::channel(LINES);
         Ok((Output::Lines(lines), Arc::new(Teller::new(Some(sender)))))
     }
 
-    /// Waits until it is over, without anybody's asking.
-    async fn over(&self, producing: &mut JoinHandle<()>, ledger: &Ledger, teller: &Teller) {
-        match (self.tasks, self.seconds) {
-            (Some(_), _) => {
-                drop(producing.await);
-                teller.until_ended(ledger.enqueued()).await;
+    /// Carries the stream to the broker and shows what happens, until it is over or somebody has had enough of it. What
+    /// was begun to be stored is stored then.
+    async fn play(&self, stage: &mut Stage, producer: Producer, signals: &mut Signals) {
+        let (ledger, teller) = (producer.ledger.clone(), stage.teller.clone());
+        let (stop, stopped) = oneshot::channel();
+        let mut producing = tokio::spawn(producer.run(Pace { tasks: self.tasks, seconds: self.seconds }, stopped));
+        let over = async {
+            match (self.tasks, self.seconds) {
+                (Some(_), _) => {
+                    drop((&mut producing).await);
+                    teller.until_ended(ledger.enqueued()).await;
+                }
+                (None, Some(seconds)) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
+                (None, None) => std::future::pending().await,
             }
-            (None, Some(seconds)) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
-            (None, None) => std::future::pending().await,
+        };
+        tokio::select! {
+            _ = signals.next() => {}
+            () = over => {}
+            // Nobody looks any more.
+            _ = stage.play() => {}
+        }
+        drop(stop);
+        if !producing.is_finished() {
+            drop(producing.await);
         }
     }
 }
 
-fn told(took: Duration, sums: &Sums, refused: u64) -> io::Result<()> {
+fn told(took: Duration, sums: &Sums, refused: u64, balanced: bool) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "\nafter {:.1} s:\n{sums}", took.as_secs_f64())?;
     if refused > 0 {
         writeln!(out, "refused:    {refused} tasks that the broker did not take")?;
     }
-    if !sums.add_up() {
+    if !balanced {
         writeln!(out, "THE SUMS DON'T ADD UP: this is a bug of Quebert's.")?;
     }
     Ok(())

@@ -23,7 +23,7 @@ const REFRESH: Duration = Duration::from_millis(500);
 /// How the demo is shown.
 pub(super) enum Output {
     Screen(Screen),
-    Lines(mpsc::UnboundedReceiver<News>),
+    Lines(mpsc::Receiver<News>),
 }
 
 pub(super) struct Stage {

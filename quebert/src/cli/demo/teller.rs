@@ -54,7 +54,7 @@ pub(super) struct Teller {
     start: Instant,
     state: Mutex<State>,
     ended: watch::Sender<u64>,
-    lines: Option<mpsc::UnboundedSender<News>>,
+    lines: Option<mpsc::Sender<News>>,
 }
 
 #[derive(Default)]
@@ -67,7 +67,7 @@ struct State {
 
 impl Teller {
     /// `lines` gets everything, as it happens.
-    pub(super) fn new(lines: Option<mpsc::UnboundedSender<News>>) -> Self {
+    pub(super) fn new(lines: Option<mpsc::Sender<News>>) -> Self {
         Self { start: Instant::now(), state: Mutex::default(), ended: watch::Sender::new(0), lines }
     }
 
@@ -108,8 +108,8 @@ impl Teller {
 
     fn publish(&self, news: News, noteworthy: bool) {
         if let Some(lines) = &self.lines {
-            // Nobody reads any more: the demo is about to end.
-            drop(lines.send(news.clone()));
+            // Full: the reader is too slow, and the dispatcher waits for nobody. Closed: the demo is about to end.
+            drop(lines.try_send(news.clone()));
         }
         if noteworthy {
             let mut state = self.state();

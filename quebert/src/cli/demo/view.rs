@@ -286,21 +286,21 @@ mod tests {
         let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
         assert_snapshot!(lines.join("\n"), @r"
          quebert demo  01:23   web console: http://127.0.0.1:9460/   Ctrl-C ends it
-         Tasks wait on disk, in lanes by priority. Each is an HTTP request to an executor;
-         what fails is tried again later, and given up into the dead letters in the end.
+         Tasks wait on disk, in lanes by priority; each is a request to an executor.
+         What fails is tried again later, and ends among the dead letters if it must.
 
-         LANE      READY  IN FLIGHT  DELAYED  DEAD  DONE/S       P50       P99  LAST 30 S
-         high         41        3/4        -     2     5.2     12 ms     1.2 s   ▁▄█
-         low          41        3/4        -     2     5.2     12 ms     1.2 s  paused
+         LANE      READY  IN FLIGHT  DELAYED  DEAD  DONE/S      P50      P99  DONE
+         high         41        3/4        -     2     5.2    12 ms    1.2 s   ▁▄█
+         low          41        3/4        -     2     5.2    12 ms    1.2 s  paused
 
-         EXECUTOR  STATE  IN FLIGHT  REQUESTS  FAILED       P50       P99  WHAT IT IS LIKE
-         fast      up             0        12       0         -         -  milliseconds
-         unsteady  DOWN           0         0       3         -         -  goes down
+         EXECUTOR  STATE  IN FLIGHT  REQUESTS  FAILED      P50      P99  WHAT IT DOES
+         fast      up             0        12       0        -        -  milliseconds
+         unsteady  DOWN           0         0       3        -        -  goes down
 
-         WHAT HAPPENS (tasks that are done at once are not listed)
-            7.7s  high    payment-0007    attempt 1: 503 in 4 ms           again in 500 ms
-            8.8s  high    payment-0008    attempt 1: 503 in 4 ms           again in 500 ms
-            9.9s  high    payment-0009    attempt 1: 503 in 4 ms           again in 500 ms
+         WHAT HAPPENS, but for tasks that are done at once
+           7.7s  high    payment-0007   attempt 1: 503 in 4 ms       again in 500 ms
+           8.8s  high    payment-0008   attempt 1: 503 in 4 ms       again in 500 ms
+           9.9s  high    payment-0009   attempt 1: 503 in 4 ms       again in 500 ms
          321 enqueued so far: 200 done, 0 expired, 4 dead; 14 attempts tried again
         ");
     }

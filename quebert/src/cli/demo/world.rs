@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Problems},
     sample::{Executor, Manner, State},
 };
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
 /// Quick retries and few attempts, so that a task's whole life fits into a short look.
 const CONFIG: &str = r#"
@@ -45,10 +45,11 @@ grace = "5s"
 /// The same run for everybody, as far as a seed decides it.
 const SEED: u64 = 17;
 
-/// The demo's config, with its broker in `folder`.
-pub(super) fn config(folder: &Folder) -> Result<Config, Problems> {
+/// The demo's config, with its broker in `folder`, and the API where the user wants it.
+pub(super) fn config(folder: &Folder, api: Option<SocketAddr>) -> Result<Config, Problems> {
     let url = toml::Value::from(format!("embedded:{}", folder.path().join("data").display()));
-    Config::from_toml(&format!("[broker]\nurl = {url}\n{CONFIG}"))
+    let listen = api.map(|address| format!("[api]\nlisten = \"{address}\"\n")).unwrap_or_default();
+    Config::from_toml(&format!("[broker]\nurl = {url}\n{listen}{CONFIG}"))
 }
 
 /// The executors.
@@ -116,10 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_config_is_one_that_the_program_takes() {
+    fn the_config_is_one_that_the_program_takes_and_its_api_stays_on_this_machine() {
         let folder = Folder::new().unwrap();
-        let config = config(&folder).unwrap();
-        assert!(config.broker.embedded.is_some_and(|path| path.starts_with(folder.path())));
-        assert_eq!(config.core.lanes.len(), 3);
+        let of = |api: Option<&str>| config(&folder, api.map(|address| address.parse().unwrap()));
+        let checked = of(Some("127.0.0.1:0")).unwrap();
+        assert!(checked.broker.embedded.is_some_and(|path| path.starts_with(folder.path())));
+        assert_eq!(checked.core.lanes.len(), 3);
+        assert!(of(None).unwrap().api.listen.is_some_and(|address| address.ip().is_loopback()));
+        assert!(of(Some("0.0.0.0:9460")).is_err(), "anybody could do anything");
     }
 }

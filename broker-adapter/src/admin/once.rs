@@ -1,11 +1,12 @@
-//! Idempotency keys, remembered in this process: RabbitMQ has no place for them. Other processes don't see them, and a
-//! restart forgets them.
+//! Idempotency keys, remembered in this process: for brokers that have no place for them, such as RabbitMQ. Other
+//! processes don't see them, and a restart forgets them.
 
-use crate::admin::{Enqueue, Enqueued, Once};
+use super::{Enqueue, Enqueued, Once};
 use quebert_dispatcher::ports::broker::PublishError;
 use quebert_wire::{Message, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,9 +15,10 @@ const KEYS_MAX: usize = 100_000;
 /// Bytes of messages whose fate is open that are kept at most. Past it, such a key is forgotten.
 const OPEN_BYTES_MAX: usize = 64 << 20;
 
-/// The memory.
+/// A memory of keys: 100,000 at most, and the one that would be forgotten first makes room. A key whose task is surely
+/// nowhere is forgotten; one whose task may be stored or not publishes the same task again when it comes again.
 #[derive(Default)]
-pub(crate) struct OnceMemory(Mutex<Keys>);
+pub struct OnceMemory(Mutex<Keys>);
 
 #[derive(Default)]
 struct Keys {
@@ -41,7 +43,7 @@ enum Fate {
 }
 
 /// What to do for a key.
-pub(crate) enum Begun<'a> {
+enum Begun<'a> {
     /// Publish this, and tell the ticket what came of it. `again` is whether that was tried before with an open end.
     Publish {
         ticket: Ticket<'a>,
@@ -51,17 +53,42 @@ pub(crate) enum Begun<'a> {
 }
 
 /// A key under way. Dropped without an end, as when the caller gives up, the fate is open.
-pub(crate) struct Ticket<'a> {
+struct Ticket<'a> {
     memory: &'a OnceMemory,
     key: String,
-    pub(crate) queue: Arc<str>,
-    pub(crate) message: Message,
+    queue: Arc<str>,
+    message: Message,
     ended: bool,
 }
 
 impl OnceMemory {
+    /// Stores a task by `publish`, unless its key says that it is stored already or somebody is at it. `now` is this
+    /// machine's wall clock. Dropping the future leaves the key's fate open.
+    ///
+    /// # Errors
+    /// Those of `publish`.
+    pub async fn store<F: Future<Output = Result<(), PublishError>>>(
+        &self,
+        task: Enqueue,
+        now: Timestamp,
+        publish: impl FnOnce(Arc<str>, Message) -> F,
+    ) -> Result<Enqueued, PublishError> {
+        let Some(once) = &task.once else {
+            return publish(task.queue, task.message).await.map(|()| Enqueued::Stored);
+        };
+        match self.begin(once, &task, now) {
+            Begun::Answer(answer) => Ok(answer),
+            Begun::Publish { ticket, again } => {
+                let result = publish(ticket.queue.clone(), ticket.message.clone()).await;
+                let id = ticket.id();
+                ticket.end(&result, again);
+                result.map(|()| if again { Enqueued::Repeated { id } } else { Enqueued::Stored })
+            }
+        }
+    }
+
     /// Begins with a task that has a key.
-    pub(crate) fn begin(&self, once: &Once, task: &Enqueue, now: Timestamp) -> Begun<'_> {
+    fn begin(&self, once: &Once, task: &Enqueue, now: Timestamp) -> Begun<'_> {
         let mut keys = self.keys();
         keys.expire(now);
         let ticket = |queue: Arc<str>, message: Message| Ticket {
@@ -125,7 +152,7 @@ impl Keys {
 
 impl Ticket<'_> {
     /// What came of it. Forgotten if the task is surely nowhere.
-    pub(crate) fn end(mut self, result: &Result<(), PublishError>, again: bool) {
+    fn end(mut self, result: &Result<(), PublishError>, again: bool) {
         self.ended = true;
         match result {
             Ok(()) => {
@@ -141,7 +168,7 @@ impl Ticket<'_> {
     }
 
     /// The task that this key stands for.
-    pub(crate) fn id(&self) -> String {
+    fn id(&self) -> String {
         self.message.id.clone().unwrap_or_default()
     }
 
@@ -165,6 +192,12 @@ impl Drop for Ticket<'_> {
         if !self.ended {
             self.leave_open();
         }
+    }
+}
+
+impl fmt::Debug for OnceMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnceMemory").field("keys", &self.keys().entries.len()).finish_non_exhaustive()
     }
 }
 
@@ -196,9 +229,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn answered(memory: &OnceMemory, once: &Once, answer: Enqueued) {
+    fn answered(memory: &OnceMemory, once: &Once, answer: &Enqueued) {
         match memory.begin(once, &task("other"), NOW) {
-            Begun::Answer(given) => assert_eq!(given, answer),
+            Begun::Answer(given) => assert_eq!(given, *answer),
             Begun::Publish { .. } => panic!("{} is published", once.key),
         }
     }
@@ -207,11 +240,11 @@ mod tests {
     fn a_key_is_under_way_then_repeated_and_conflicts_with_other_requests() {
         let memory = OnceMemory::default();
         let ticket = first(&memory, "k", "a");
-        answered(&memory, &once("k", 1), Enqueued::UnderWay);
-        answered(&memory, &once("k", 2), Enqueued::Conflict);
+        answered(&memory, &once("k", 1), &Enqueued::UnderWay);
+        answered(&memory, &once("k", 2), &Enqueued::Conflict);
         ticket.end(&Ok(()), false);
-        answered(&memory, &once("k", 1), Enqueued::Repeated { id: "a".into() });
-        answered(&memory, &once("k", 2), Enqueued::Conflict);
+        answered(&memory, &once("k", 1), &Enqueued::Repeated { id: "a".into() });
+        answered(&memory, &once("k", 2), &Enqueued::Conflict);
     }
 
     #[test]
@@ -235,15 +268,15 @@ mod tests {
                 panic!("tried again")
             };
             assert_eq!(ticket.id(), "a", "not a second task");
-            answered(&memory, &once("k", 1), Enqueued::UnderWay);
+            answered(&memory, &once("k", 1), &Enqueued::UnderWay);
             if refused {
                 ticket.end(&Err(PublishError::NotConnected("away".into())), true);
             }
         }
-        answered(&memory, &once("k", 2), Enqueued::Conflict);
+        answered(&memory, &once("k", 2), &Enqueued::Conflict);
         let Begun::Publish { ticket, again } = memory.begin(&once("k", 1), &task("b"), NOW) else { panic!("again") };
         ticket.end(&Ok(()), again);
-        answered(&memory, &once("k", 1), Enqueued::Repeated { id: "a".into() });
+        answered(&memory, &once("k", 1), &Enqueued::Repeated { id: "a".into() });
         assert_eq!(memory.keys().open_bytes, 0);
     }
 
