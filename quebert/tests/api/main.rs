@@ -6,6 +6,7 @@ mod access;
 mod batch;
 mod dead;
 mod embedded;
+mod embedded_operations;
 mod enqueue;
 mod events;
 mod queues;
