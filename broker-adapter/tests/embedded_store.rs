@@ -7,3 +7,7 @@
 mod common;
 #[path = "embedded_store/crashes.rs"]
 mod crashes;
+#[path = "embedded_store/limits.rs"]
+mod limits;
+#[path = "embedded_store/operators.rs"]
+mod operators;

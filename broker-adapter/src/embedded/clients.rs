@@ -34,8 +34,10 @@ pub(super) struct Client {
 
 impl Client {
     fn tell(&self, event: BrokerEvent) {
-        // There is room: so many changes of state unread mean that nobody listens any more.
-        let _ = self.events.as_ref().map(|events| events.try_send(event));
+        if let Some(events) = &self.events {
+            // There is room: so many changes of state unread mean that nobody listens any more.
+            let _ = events.try_send(event);
+        }
     }
 
     fn listens(&self) -> bool {
@@ -118,12 +120,13 @@ impl Store {
         }
     }
 
-    /// Chooses what is delivered with this transaction, and reads what is not in memory.
-    pub(super) fn hand_out(&mut self, limit: usize) {
+    /// Chooses what is delivered with this transaction, and reads what is not in memory. Tells how many that are.
+    pub(super) fn hand_out(&mut self, limit: usize) -> usize {
         let mut room: Room = self.clients.iter().map(|(id, client)| (*id, client.room())).collect();
         let handed = self.core.hand_out(&mut room, limit);
-        if handed.is_empty() {
-            return;
+        let count = handed.len();
+        if count == 0 {
+            return 0;
         }
         let uncached = handed.iter().map(|handed| handed.spot).filter(|spot| self.cache.get(*spot).is_none());
         let uncached = uncached.collect::<Vec<_>>();
@@ -131,7 +134,8 @@ impl Store {
             Ok(read) => read,
             Err(words) => {
                 handed.iter().rev().for_each(|handed| self.core.take_back(handed));
-                return self.begin_trouble(words);
+                self.begin_trouble(words);
+                return 0;
             }
         };
         for handed in handed {
@@ -139,6 +143,7 @@ impl Store {
             let message = record.and_then(|record| self.readable(handed.spot, &record));
             self.batch.handed.push((handed, message));
         }
+        count
     }
 
     /// Sends what was handed out, now that the disk knows.
@@ -265,15 +270,15 @@ impl Store {
 
     /// Takes a message in for a target; a delay queue is made when first needed.
     pub(super) fn place(&mut self, target: &Target, record: record::Record, moved: bool) -> Result<Spot, PublishError> {
-        if self.is_stuck() || (self.trouble.is_some() && !moved) {
-            return Err(PublishError::Refused(self.words()));
-        }
         if let Target::Delay(step) = target {
             self.make_delay(*step);
         }
         let Some(queue) = self.core.route(target) else {
             return Err(PublishError::Returned(format!("there is no {}", QueueName::from(target))));
         };
+        if self.is_stuck() || (self.trouble.is_some() && !moved) {
+            return Err(PublishError::Refused(self.words()));
+        }
         self.add(queue, record, moved).map_err(|full| PublishError::Refused(full.to_string()))
     }
 }

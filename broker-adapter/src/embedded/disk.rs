@@ -36,8 +36,10 @@ const FORMAT: u64 = 1;
 const FORMAT_KEY: &str = "format";
 /// The key in `marks` of the last transaction's number; queues are counted from 1.
 const NUMBER_KEY: u32 = 0;
-/// Bytes that a disk must take before it counts as having room again.
-const PROBE_BYTES: usize = 256 << 10;
+/// A disk has room again when it takes so many pages.
+const PROBE_PAGES: u32 = 256;
+/// Bytes that fill most of a page.
+const PROBE_PAGE_BYTES: usize = 3000;
 /// Most idempotency keys whose time is over that one transaction forgets, beyond as many as it adds.
 const FORGOTTEN_MAX: usize = 16;
 
@@ -202,14 +204,19 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether there is room to write: writes something large, and takes it away again.
+    /// Whether there is room for what is new: writes something large, and takes it away again.
     pub(super) fn probe(&mut self) -> Result<(), Fault> {
-        for write in [true, false] {
+        // The first round takes away what a probe that failed half-way has left.
+        for write in [false, true, false] {
             let txn = self.db.begin_write()?;
             if write {
-                txn.open_table(PROBE)?.insert(0, &*vec![0; PROBE_BYTES])?;
-            } else {
-                txn.delete_table(PROBE)?;
+                let mut probe = txn.open_table(PROBE)?;
+                for page in 0..PROBE_PAGES {
+                    probe.insert(page, &[0; PROBE_PAGE_BYTES][..])?;
+                }
+            } else if !txn.delete_table(PROBE)? {
+                txn.abort()?;
+                continue;
             }
             txn.commit()?;
         }

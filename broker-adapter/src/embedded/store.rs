@@ -49,6 +49,8 @@ pub(super) struct Store {
     pub(super) trouble: Option<Trouble>,
     inbox: Arc<Inbox>,
     todo: VecDeque<Request>,
+    /// The last transaction had no place for more deliveries.
+    more_to_deliver: bool,
     pub(super) over: bool,
     /// The number of the transaction whose fate is open; the batch is its.
     pub(super) doubt: Option<u64>,
@@ -117,6 +119,7 @@ impl Store {
             trouble: None,
             inbox,
             todo: VecDeque::new(),
+            more_to_deliver: false,
             over: false,
             doubt: None,
             last_words: Vec::new(),
@@ -162,9 +165,7 @@ impl Store {
             let Some(request) = self.todo.pop_front() else { break };
             self.take_in(request);
         }
-        if !self.is_stuck() {
-            self.hand_out(BATCH_DELIVERIES);
-        }
+        self.more_to_deliver = !self.is_stuck() && self.hand_out(BATCH_DELIVERIES) == BATCH_DELIVERIES;
         self.gather();
         self.commit();
         self.tidy(false);
@@ -224,6 +225,10 @@ impl Store {
     /// Writes what there is to write, if anything, and tells everybody.
     pub(super) fn commit(&mut self) {
         if self.is_stuck() {
+            // If its fate is open, the batch is kept. Otherwise a read has failed, and nothing of it was written.
+            if self.doubt.is_none() {
+                self.settle_batch(false);
+            }
             let words = self.words();
             return self.tell(&Fate::Nowhere(words));
         }
@@ -250,8 +255,7 @@ impl Store {
         }
         let Some(disk) = &mut self.disk else { return Fate::Nowhere(self.words()) };
         let number = disk.number() + 1;
-        let result = disk.commit(&writes);
-        match result {
+        match disk.commit(&writes) {
             Ok(()) => {
                 self.written();
                 Fate::Stored
@@ -320,7 +324,7 @@ impl Store {
 
     /// When something is to do that nobody asks for.
     fn next_wakeup(&self) -> Option<Instant> {
-        if !self.todo.is_empty() {
+        if !self.todo.is_empty() || self.more_to_deliver {
             return Some(Instant::now());
         }
         let retry_at = self.trouble.as_ref().map(|trouble| trouble.retry_at);

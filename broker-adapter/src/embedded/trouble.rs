@@ -116,10 +116,8 @@ impl Store {
         }
         let number = self.disk.as_ref().map_or(0, Disk::number);
         if let Some(doubtful) = self.doubt.take() {
+            // What was pending then is written once more: more has come since.
             let landed = number >= doubtful;
-            if landed {
-                self.written();
-            }
             // Its deliveries are old by now.
             for (handed, _) in std::mem::take(&mut self.batch.handed).iter().rev() {
                 self.core.take_back(handed);

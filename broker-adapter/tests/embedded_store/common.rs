@@ -28,10 +28,6 @@ impl Folder {
         Self(folder)
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     pub(crate) fn file(&self) -> PathBuf {
         self.0.join("quebert.redb")
     }

@@ -376,7 +376,7 @@ pub struct Operation {
     pub seen: u64,
     /// Of these, those that fit.
     pub matched: u64,
-    /// Of these, replayed or deleted.
+    /// Of these, replayed or deleted. While it runs, and after a failure, up to 64 of them may be unconfirmed.
     pub done: u64,
     /// Of these, kept: no queue to return to is known.
     pub stuck: u64,

@@ -102,7 +102,7 @@ pub(super) async fn queues(way: Way, args: &QueuesArgs) -> Result<(), Failure> {
 async fn through_api(client: &Client, args: &QueuesArgs) -> Result<(), Failure> {
     if let Some(queue) = &args.queue {
         let view: QueueView = client.ask(Call::get(format!("/v1/queues/{}", escaped(queue)))).await?;
-        return Ok(table::print(args.json, &view, |out, view| in_full(out, view))?);
+        return Ok(table::print(args.json, &view, in_full)?);
     }
     let all: Queues = client.ask(Call::get("/v1/queues")).await?;
     let mut out = io::stdout().lock();

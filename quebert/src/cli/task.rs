@@ -122,7 +122,7 @@ fn view(direct: &Direct, id: &str, found: &[Found]) -> Option<TaskView> {
 }
 
 fn show(args: &WhichArgs, view: &TaskView) -> Result<(), Failure> {
-    Ok(table::print(args.json, view, |out, view| in_full(out, view))?)
+    Ok(table::print(args.json, view, in_full)?)
 }
 
 fn in_full(out: &mut impl io::Write, view: &TaskView) -> io::Result<()> {

@@ -348,3 +348,33 @@ async fn the_smallest_rate_is_a_rate() {
     let begun = site.post("/v1/dead/delete", json!({"rate_per_s": 5e-324}).to_string()).await;
     assert_eq!(begun.status, StatusCode::ACCEPTED, "{begun:?}");
 }
+
+#[tokio::test]
+async fn who_replays_the_same_letter_at_the_same_time_replays_it_once() {
+    for positions in [true, false] {
+        let (site, shelf) = site(positions).await;
+        let replay = || site.post("/v1/dead/c/replay", "");
+        let (one, two, three) = tokio::join!(replay(), replay(), replay());
+        let mut told = [one, two, three].map(|answer| answer.status.as_u16());
+        told.sort_unstable();
+        assert_eq!((told, shelf.queued("high")), ([200, 404, 404], vec!["c".to_owned()]));
+    }
+}
+
+/// Takes six seconds: the operation hides letters for five at a time.
+#[tokio::test]
+async fn a_slow_operation_lets_others_look_in_between_and_counts_each_letter_once() {
+    let shelf = Shelf::new(false);
+    for i in 0..10 {
+        let reason = if i < 3 { "permanent" } else { "max_attempts" };
+        shelf.bury("low", letter(&format!("t-{i}"), reason, "http://h/", 1000 + i));
+    }
+    let site = Site::over("", shelf.clone()).await;
+    let action = json!({"filter": {"queue": "low", "reason": "max_attempts"}, "rate_per_s": 1});
+    let begun = site.post("/v1/dead/replay", action.to_string()).await.json();
+    let looked = site.get("/v1/dead?queue=low").await.json();
+    assert!(keys(&looked).starts_with(&["t-0", "t-1", "t-2"]), "{looked}");
+    let done = ended(&site, &begun).await;
+    assert_eq!((&done["state"], counts(&done)), (&"done".into(), [10, 7, 7, 0]));
+    assert_eq!((shelf.queued("low").len(), shelf.buried("low").len()), (7, 3));
+}

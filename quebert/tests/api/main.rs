@@ -5,6 +5,8 @@
 mod access;
 mod batch;
 mod dead;
+mod embedded;
+mod embedded_operations;
 mod enqueue;
 mod events;
 mod queues;

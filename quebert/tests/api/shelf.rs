@@ -101,24 +101,34 @@ impl Shelf {
             swept.seen += 1;
             let at = self.positions.then_some(Position(number));
             let take = sweeper.decide(at, &message).await;
+            // Others may come in between.
+            tokio::task::yield_now().await;
             if matches!(take, Take::Keep | Take::Stop) && !self.positions {
                 hidden.insert(number, message.clone());
             }
-            match take {
+            let target = match take {
                 Take::Keep => continue,
                 Take::Stop => break,
-                Take::Remove => swept.removed += 1,
-                Take::Move { target: Target::Queue(queue), message: next } => {
-                    if !self.places.lock().unwrap().contains_key(&Place::Queue(queue.clone())) {
-                        hidden.insert(number, message);
-                        return Err(PublishError::Returned(queue.to_string()).into());
-                    }
-                    self.put(Place::Queue(queue), next);
+                Take::Remove => None,
+                Take::Move { target: Target::Queue(queue), message } => Some((Place::Queue(queue), message)),
+                Take::Move { target, .. } => panic!("nobody moves to {target:?}"),
+            };
+            let known = |place: &Place| self.places.lock().unwrap().contains_key(place);
+            if let Some((place, _)) = target.as_ref().filter(|(place, _)| !known(place)) {
+                hidden.insert(number, message);
+                return Err(PublishError::Returned(format!("{place:?}")).into());
+            }
+            let taken = self.places.lock().unwrap().get_mut(place).expect("it was there").remove(&number);
+            if self.positions && taken.is_none() {
+                continue;
+            }
+            match target {
+                None => swept.removed += 1,
+                Some((place, message)) => {
+                    self.put(place, message);
                     swept.moved += 1;
                 }
-                Take::Move { target, .. } => panic!("nobody moves to {target:?}"),
             }
-            self.places.lock().unwrap().get_mut(place).expect("it was there").remove(&number);
         }
         Ok(swept)
     }

@@ -22,7 +22,7 @@ fn taken(asked: &Asked, refuse: impl Fn(usize) -> Option<Value>) -> Reply {
 }
 
 fn passing() -> Value {
-    serde_json::from_str(&problem(503, "broker_blocked", json!([]))).unwrap()
+    serde_json::from_str(&problem(503, "broker_blocked", &json!([]))).unwrap()
 }
 
 const LINES: &str =
@@ -31,9 +31,9 @@ const LINES: &str =
 #[tokio::test]
 async fn what_is_sent_again_after_a_refusal_or_a_cut_is_the_same_to_the_byte() {
     let api = Canned::start(|n, asked| match n {
-        0 => Reply::Answer(503, "Retry-After: 0\r\n", problem(503, "broker_unavailable", json!([]))),
+        0 => Reply::Answer(503, "Retry-After: 0\r\n", problem(503, "broker_unavailable", &json!([]))),
         1 => Reply::Cut,
-        2 => Reply::Answer(409, "Retry-After: 0\r\n", problem(409, "idempotency_under_way", json!([]))),
+        2 => Reply::Answer(409, "Retry-After: 0\r\n", problem(409, "idempotency_under_way", &json!([]))),
         3 => taken(asked, |index| (index == 1).then(passing)),
         _ => taken(asked, |_| None),
     })
@@ -54,7 +54,7 @@ async fn what_is_sent_again_after_a_refusal_or_a_cut_is_the_same_to_the_byte() {
 
 #[tokio::test]
 async fn patience_has_an_end() {
-    let later = || Reply::Answer(503, "Retry-After: 0\r\n", problem(503, "broker_blocked", json!([])));
+    let later = || Reply::Answer(503, "Retry-After: 0\r\n", problem(503, "broker_blocked", &json!([])));
     let api = Canned::start(move |_, _| later()).await;
     for args in [&["enqueue", "http://h/"][..], &["enqueue"]] {
         let args = [args, &["--retry-for", "0s", "--api", &api.url]].concat();
@@ -71,7 +71,7 @@ async fn patience_has_an_end() {
 async fn a_bad_line_is_told_with_its_number_in_its_turn() {
     let wrong = |index| {
         let errors = json!([{"field": "url", "detail": "no scheme"}, {"field": "ttl_ms", "detail": "too small"}]);
-        (index == 1).then(|| serde_json::from_str(&problem(422, "invalid_task", errors)).unwrap())
+        (index == 1).then(|| serde_json::from_str(&problem(422, "invalid_task", &errors)).unwrap())
     };
     let api = Canned::start(move |_, asked| taken(asked, wrong)).await;
     let lines = "{\"url\": \"http://h/1\"}\nno json\n{\"url\": \"h\"}\n{\"url\": \"http://h/4\"}\n";
@@ -87,7 +87,7 @@ async fn a_bad_line_is_told_with_its_number_in_its_turn() {
 async fn a_batch_that_is_too_large_goes_in_parts() {
     let api = Canned::start(|_, asked| match asked.body.lines().count() {
         0..=2 => taken(asked, |_| None),
-        _ => Reply::Answer(413, "", problem(413, "too_large", json!([]))),
+        _ => Reply::Answer(413, "", problem(413, "too_large", &json!([]))),
     })
     .await;
     let lines: String = (0..7).map(|n| format!("{{\"url\": \"http://h/{n}\", \"id\": \"{n}\"}}\n")).collect();
@@ -112,7 +112,7 @@ async fn a_key_of_the_producers_own_makes_the_same_request_each_time() {
 
 #[tokio::test]
 async fn the_token_is_sent_and_never_shown() {
-    let no = || Reply::Answer(403, "", problem(403, "forbidden", json!([])));
+    let no = || Reply::Answer(403, "", problem(403, "forbidden", &json!([])));
     let api = Canned::start(move |_, _| no()).await;
     let file = std::env::temp_dir().join(format!("quebert-token-{}", std::process::id()));
     std::fs::write(&file, "hunter2-of-the-file\n").unwrap();
@@ -138,7 +138,7 @@ async fn each_kind_of_answer_has_its_exit_code() {
         (503, "broker_unavailable", 3),
         (500, "internal", 4),
     ] {
-        let api = Canned::start(move |_, _| Reply::Answer(status, "", problem(status, code, json!([])))).await;
+        let api = Canned::start(move |_, _| Reply::Answer(status, "", problem(status, code, &json!([])))).await;
         let err = done(quebert(&["queues", "high", "--api", &api.url]), "").await.failed(exit);
         assert_eq!(err, format!("quebert: {code}: in words\n"));
     }

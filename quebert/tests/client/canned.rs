@@ -116,7 +116,7 @@ async fn answer(
 }
 
 /// A problem as the API tells it.
-pub(crate) fn problem(status: u16, code: &str, errors: serde_json::Value) -> String {
+pub(crate) fn problem(status: u16, code: &str, errors: &serde_json::Value) -> String {
     serde_json::json!({
         "type": format!("https://quebert.dev/problems/{code}"), "title": "T", "status": status, "code": code,
         "detail": "in words", "errors": errors,

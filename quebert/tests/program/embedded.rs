@@ -145,3 +145,28 @@ async fn one_line_of_the_config_leads_to_rabbitmq() {
         assert_eq!(program.exit_code().await, Some(0));
     }
 }
+
+#[tokio::test]
+async fn a_pause_outlives_a_restart() {
+    let folder = Folder::new("run-paused");
+    let executor = Executor::start(|_| Reply::status(200)).await;
+    let mut program = Dispatcher::start_in(&folder.0, &UNGUARDED).await;
+    program.ready().await;
+    assert_eq!(ask(&program.api, "POST", "/v1/queues/low/pause", "").await.0, 200);
+    program.signal("TERM").await;
+    assert_eq!(program.exit_code().await, Some(0));
+
+    let mut program = Dispatcher::start_in(&folder.0, &UNGUARDED).await;
+    program.ready().await;
+    for (id, lane) in [("waits", "low"), ("goes", "high")] {
+        let url = executor.url("/");
+        program.enqueue(&format!("{{\"id\": \"{id}\", \"url\": \"{url}\", \"queue\": \"{lane}\"}}")).await;
+    }
+    assert_eq!(executor.wait_for(1, LONG).await[0].header("webhook-id"), "goes");
+    let (_, low) = ask(&program.api, "GET", "/v1/queues/low", "").await;
+    assert!(low.contains("\"paused\":true") && low.contains("\"ready\":1"), "{low}");
+    assert_eq!(ask(&program.api, "POST", "/v1/queues/low/resume", "").await.0, 200);
+    assert_eq!(executor.wait_for(2, LONG).await[1].header("webhook-id"), "waits");
+    program.signal("TERM").await;
+    assert_eq!(program.exit_code().await, Some(0));
+}

@@ -45,7 +45,13 @@ pub(super) async fn one(desk: &Desk, key: String, what: What) -> Result<DeadDeta
     for drawer in drawers {
         finder.drawer = drawer.clone();
         match desk.sweep(drawer.place, None, LOOKED_AT_MAX, &mut finder).await? {
-            Ok(swept) => complete &= swept.complete,
+            Ok(swept) => {
+                complete &= swept.complete;
+                if what != What::Show && swept.moved + swept.removed == 0 {
+                    // Somebody else has taken it in the meantime.
+                    finder.found = None;
+                }
+            }
             // Nothing was ever dead there.
             Err(AdminError::NoSuchPlace(_)) => {}
             Err(AdminError::Publish(PublishError::Returned(_))) => finder.stuck = true,

@@ -113,11 +113,12 @@ impl Worker {
             self.counts.stuck = self.base.stuck;
             let turn = desk.turn(&self.drawer.place).await;
             self.slice_ends = turn.is_some().then(|| Instant::now() + slice);
-            self.why = None;
+            (self.why, self.in_hand) = (None, false);
             let swept = desk.state.admin.sweep(self.drawer.place.clone(), None, u64::MAX, self).await;
             drop(turn);
             match swept {
-                Ok(_) => self.settle(),
+                // Letters that others have taken in the meantime are not done by this.
+                Ok(swept) => self.counts.done = done_before + swept.moved + swept.removed,
                 // Nothing was ever dead there.
                 Err(AdminError::NoSuchPlace(_)) => {}
                 Err(e) => return Err(e),
@@ -135,7 +136,7 @@ impl Worker {
         }
     }
 
-    /// What was in hand is done: the sweep went on.
+    /// What was in hand counts as done: the sweep went on.
     fn settle(&mut self) {
         if std::mem::take(&mut self.in_hand) {
             self.counts.done += 1;

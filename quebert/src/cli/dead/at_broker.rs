@@ -40,7 +40,7 @@ pub(super) async fn carry_out(direct: &Direct, command: DeadCommand) -> Result<(
             let swept = Sweep::of(&filter, What::Show(None)).keys([key.clone()]).through(direct).await?;
             let What::Show(shown) = swept.what else { unreachable!("a sweep stays what it is") };
             let shown = shown.ok_or_else(|| Failure::Usage(format!("there is no dead letter {key:?}")))?;
-            Ok(table::print(json, &*shown, |out, shown| show::in_full(out, shown))?)
+            Ok(table::print(json, &*shown, show::in_full)?)
         }
         DeadCommand::Replay { keys, filter, how } => act(direct, Deed::Replay, keys, &filter, &how).await,
         DeadCommand::Delete { keys, json } => {

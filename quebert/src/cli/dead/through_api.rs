@@ -25,7 +25,7 @@ pub(super) async fn carry_out(client: &Client, command: DeadCommand) -> Result<(
         DeadCommand::List { filter, json } => list(client, &filter, json).await,
         DeadCommand::Show { key, json } => {
             let shown: DeadDetail = client.ask(Call::get(path(&key))).await?;
-            Ok(table::print(json, &shown, |out, shown| show::in_full(out, shown))?)
+            Ok(table::print(json, &shown, show::in_full)?)
         }
         DeadCommand::Replay { keys, filter, how } if keys.is_empty() => {
             by_filter(client, Deed::Replay, &filter, &how).await
