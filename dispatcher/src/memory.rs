@@ -1,4 +1,4 @@
-//! A broker in memory: for tests, for the demo, and as the smallest example of a [`Broker`].
+//! A broker in memory: for tests, for the examples, and as the smallest example of a [`Broker`].
 //!
 //! It keeps nothing over the end of the process; that is what the embedded broker is for.
 

@@ -19,7 +19,7 @@ export function enqueue(root) {
   const fields = {
     url: field("URL", h("input", { type: "url", required: true, inputmode: "url", placeholder: "https://executor.example/path", ...plain })),
     method: field("Method", select(METHODS.map((name) => [name, name]))),
-    queue: field("Queue", select([["", "first queue"]])),
+    queue: field("Queue", select([["", "the default"]])),
     body: field("Body", h("textarea", { rows: "7", ...plain }), "Empty: no body."),
     as: field("Body as", select([["json", "JSON, byte for byte"], ["text", "text"]])),
     headers: field("Headers", h("textarea", { rows: "2", placeholder: "X-Name: value", ...plain }), "One a line."),

@@ -1,7 +1,7 @@
 // What happens, as it happens: the feed, and the view of one task. Holds the last few hundred events and no more.
 
 import { clock, confirm, count, counted, duration, field, h, moment, reconcile, select, setOptions, text, toast } from "./dom.js";
-import { ApiError, call, segment } from "./client.js";
+import { ApiError, call, query, segment } from "./client.js";
 import { act, stream } from "./app.js";
 
 const HELD_MAX = 500;
@@ -206,7 +206,7 @@ export function task(root, id) {
       show(described(view), dead ? [deadLink(id)] : [run, cancel], JSON.stringify(view));
     } catch (error) {
       const why = error instanceof ApiError && NOT_THERE[error.code];
-      show([h("p", {}, why || `It can’t be looked up: ${error.message}.`)], why && error.code === "task_not_held" ? [run, cancel] : [], error.message);
+      show([h("p", {}, why || `It can’t be looked up: ${error.message}.`)], error.code === "task_not_held" ? [run, cancel, amongDead(id)] : [], error.message);
     }
     if (!ended && !document.hidden) timer = setTimeout(look, 2_000);
   }
@@ -231,6 +231,7 @@ const NOT_THERE = {
   task_not_held: "This broker can’t look for waiting tasks. It is not under way in this dispatcher, and may wait in a queue or be over.",
 };
 
+const amongDead = (id) => h("a", { href: `#/dead${query({ search: id })}` }, "Look among the dead letters");
 const deadLink = (id) => h("a", { href: `#/dead/${segment(id)}` }, "Show its dead letter");
 
 function described(view) {

@@ -43,7 +43,11 @@ impl Host {
     async fn quebert(&self, args: &[&str]) -> Done {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quebert"));
         command.args(args).args(["--broker", &self.node.url_of(self.name)]);
-        command.current_dir(std::env::temp_dir()).env_remove("QUEBERT_CONFIG").env_remove("QUEBERT_API").kill_on_drop(true);
+        command
+            .current_dir(std::env::temp_dir())
+            .env_remove("QUEBERT_CONFIG")
+            .env_remove("QUEBERT_API")
+            .kill_on_drop(true);
         let output = command.stdin(Stdio::null()).output();
         let output = timeout(LONG, output).await.expect("the command ends").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

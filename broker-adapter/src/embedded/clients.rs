@@ -34,8 +34,10 @@ pub(super) struct Client {
 
 impl Client {
     fn tell(&self, event: BrokerEvent) {
-        // There is room: so many changes of state unread mean that nobody listens any more.
-        let _ = self.events.as_ref().map(|events| events.try_send(event));
+        if let Some(events) = &self.events {
+            // There is room: so many changes of state unread mean that nobody listens any more.
+            let _ = events.try_send(event);
+        }
     }
 
     fn listens(&self) -> bool {

@@ -26,6 +26,8 @@ use tokio::{
 
 /// Tasks that are enqueued and not yet at the executor, at most, when the chain is driven as fast as it goes.
 const UNDER_WAY_MAX: usize = 500;
+/// Enqueues under way, at most, at a fixed rate.
+const PRODUCERS_MAX: usize = 5000;
 
 pub(crate) async fn measure(options: &Options) -> Result<(), Fault> {
     println!("\nFrom the enqueue to the executor: the whole chain in one process, {} producers", options.producers);
@@ -60,7 +62,7 @@ async fn one(app: App, options: &Options) -> Result<String, Fault> {
     let saturation = chain.saturate(options.producers, length).await?;
     chain.quiet(&settled).await?;
     let rate = if options.rate > 0 { f64::from(options.rate) } else { saturation / 2.0 };
-    let times = chain.pace(options.producers, rate, length).await?;
+    let times = chain.pace(rate, length).await?;
     chain.quiet(&settled).await?;
     end(&mut running).await;
     Ok(format!("saturated {saturation:.0}/s; at {rate:.0}/s to the first byte within {times}"))
@@ -175,32 +177,25 @@ impl Chain {
         Ok(rate)
     }
 
-    /// At this rate, whatever happens. Each task's time counts from the moment that it was due to be enqueued, so that a
-    /// stall counts for all that it held up.
-    async fn pace(&self, producers: usize, rate: f64, length: Duration) -> Result<Times, Fault> {
+    /// At this rate, whatever happens, by as many producers as that takes. Each task's time counts from the moment that it
+    /// was due to be enqueued, so that a stall counts for all that it held up.
+    async fn pace(&self, rate: f64, length: Duration) -> Result<Times, Fault> {
         self.arrivals.books.lock().expect("no one panics with the books in hand").times.clear();
         let start = Instant::now();
-        let all = (rate * length.as_secs_f64()) as u64;
-        let next = Arc::new(AtomicU64::new(0));
         let mut running = JoinSet::new();
-        for _ in 0..producers {
-            let (broker, arrivals) = (self.broker.clone(), self.arrivals.clone());
-            let (url, next) = (self.url.clone(), next.clone());
-            running.spawn(async move {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= all {
-                        return Ok::<_, Fault>(());
-                    }
-                    let due = start + Duration::from_secs_f64(n as f64 / rate);
-                    tokio::time::sleep_until(due.into()).await;
-                    let n = arrivals.enqueued(due.max(start));
-                    broker::publish(broker.as_ref(), n, &url).await?;
-                }
-            });
+        for n in 0..(rate * length.as_secs_f64()) as u64 {
+            let due = start + Duration::from_secs_f64(n as f64 / rate);
+            if due > Instant::now() {
+                tokio::time::sleep_until(due.into()).await;
+            }
+            while running.len() >= PRODUCERS_MAX {
+                running.join_next().await.ok_or("just counted")???;
+            }
+            let (broker, n, url) = (self.broker.clone(), self.arrivals.enqueued(due), self.url.clone());
+            running.spawn(async move { broker::publish(broker.as_ref(), n, &url).await });
         }
-        while let Some(producer) = running.join_next().await {
-            producer??;
+        while let Some(published) = running.join_next().await {
+            published??;
         }
         self.arrived().await;
         let times =

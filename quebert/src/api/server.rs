@@ -48,8 +48,12 @@ impl Server {
     }
 
     /// Serves until `shutdown` is done; then takes nothing new, lets requests under way end for at most five seconds, and
-    /// returns.
-    pub async fn serve(self, state: ApiState, shutdown: impl Future<Output = ()>) {
+    /// returns. It may be another runtime's than the one it was bound in.
+    ///
+    /// # Errors
+    /// When the system takes the listener back.
+    pub async fn serve(self, state: ApiState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.listener.into_std()?)?;
         let feed = state.feed.clone();
         let front = Arc::new(Front::new(Gate::new(&state.config.api), super::router(state)));
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -59,7 +63,7 @@ impl Server {
         loop {
             let place = room.clone().acquire_owned();
             let accepted = tokio::select! {
-                accepted = async { (place.await.expect("the semaphore is never closed"), self.listener.accept().await) } => accepted,
+                accepted = async { (place.await.expect("the semaphore is never closed"), listener.accept().await) } => accepted,
                 Some(_) = connections.join_next() => continue,
                 () = &mut shutdown => break,
             };
@@ -78,7 +82,7 @@ impl Server {
                 }
             }
         }
-        drop(self.listener);
+        drop(listener);
         drop(close);
         // Whoever reads events would read on for ever.
         feed.close();
@@ -86,6 +90,7 @@ impl Server {
         if tokio::time::timeout(SHUTDOWN_GRACE, all).await.is_err() {
             connections.shutdown().await;
         }
+        Ok(())
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
         tokio::spawn(admin.serve(running.metrics.clone(), running.health.clone()));
     }
     let watch = tokio::spawn(running.watch());
-    let api = api.map(|api| api.serve(running.api_state()));
+    let api = api.map(|api| api.serve(running.api_state())).transpose()?;
     let mut current = Config::clone(&running.config);
     let result = match steady(&mut running, &mut current, &mut signals, &level, load).await {
         Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,

@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::sync::oneshot;
 
 /// How long requests under way may take in the end. Whoever follows the events never ends by itself.
 const GRACE: Duration = Duration::from_secs(1);
@@ -19,7 +19,8 @@ pub(super) struct Listening(Server);
 pub(super) struct Serving {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    /// Closes with the thread's end.
+    end: oneshot::Receiver<()>,
 }
 
 impl Listening {
@@ -49,12 +50,26 @@ impl Listening {
         self.0.address()
     }
 
-    /// Answers from now on.
-    pub(super) fn serve(self, state: ApiState) -> Serving {
+    /// Answers from now on, on a thread of its own: what a request costs, a batch of megabytes or a look through a hundred
+    /// thousand dead letters, is not taken from the dispatcher's turns.
+    pub(super) fn serve(self, state: ApiState) -> Result<Serving, Failure> {
+        let failed = |e: io::Error| Failure::other("serve the API", e);
         let address = self.address();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(self.0.serve(state, async move { drop(stopped.await) }));
-        Serving { address, stop, task }
+        let (ended, end) = oneshot::channel();
+        let work = move || {
+            runtime.block_on(async {
+                if let Err(e) = self.0.serve(state, async move { drop(stopped.await) }).await {
+                    tracing::error!(error = %e, "the API is not served");
+                }
+            });
+            // Whatever still runs for it, such as an operation, is broken off here.
+            drop(runtime);
+            drop(ended);
+        };
+        std::thread::Builder::new().name("quebert-api".to_owned()).spawn(work).map_err(failed)?;
+        Ok(Serving { address, stop, end })
     }
 }
 
@@ -64,11 +79,9 @@ impl Serving {
         self.address
     }
 
-    /// Takes nothing new, lets what is under way end within a moment, and breaks off the rest.
-    pub(super) async fn stop(mut self) {
+    /// Takes nothing new, lets what is under way end within a moment, and waits no longer for the rest.
+    pub(super) async fn stop(self) {
         drop(self.stop);
-        if tokio::time::timeout(GRACE, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
+        drop(tokio::time::timeout(GRACE, self.end).await);
     }
 }

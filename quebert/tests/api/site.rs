@@ -50,7 +50,7 @@ pub(crate) struct Site {
     /// What the dispatcher takes its tasks from.
     pub(crate) memory: MemoryBroker,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<()>,
+    server: JoinHandle<std::io::Result<()>>,
 }
 
 /// An answer, read to its end.
@@ -171,7 +171,7 @@ impl Site {
     /// Ends the server in order.
     pub(crate) async fn stop(self) {
         drop(self.stop);
-        self.server.await.unwrap();
+        self.server.await.unwrap().unwrap();
     }
 }
 

@@ -168,7 +168,7 @@ export async function tabAround(page) {
       window.__tabbed.set(element, true);
       const style = getComputedStyle(element);
       const { width, height } = element.getBoundingClientRect();
-      return { before, seen: width > 1 && height > 1 && style.outlineStyle !== "none", name: `${element.tagName} ${element.ariaLabel ?? element.textContent.slice(0, 30)}` };
+      return { before, seen: width > 1 && height > 1 && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0, name: `${element.tagName} ${element.ariaLabel ?? element.textContent.slice(0, 30)}` };
     });
     if (!at || at.before) break;
     assert.ok(at.seen, `the focus can't be seen on ${at.name}`);

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+use quebert_broker_adapter::testing::PrivateRabbit;
 use std::{
     path::Path,
     process::Command,
@@ -12,15 +13,16 @@ use std::{
 /// One browser at a time: each would slow the others down.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Runs a script to its end. Its report is TAP, and stands in the failure.
+/// Runs a script to its end, with a broker of its own or with this one. Its report is TAP, and stands in the failure.
 #[track_caller]
-fn passes(script: &str) {
+fn passes(script: &str, broker: Option<&str>) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console");
     let playwright = tests.join("../../../target/peers/node_modules/playwright-core/package.json");
     assert!(playwright.exists(), "{} is missing: run scripts/setup first", playwright.display());
     let mut command = Command::new("node");
     command.arg(tests.join(script)).env("QUEBERT", env!("CARGO_BIN_EXE_quebert")).env_remove("QUEBERT_CONFIG");
+    command.env_remove("BROKER").envs(broker.map(|url| ("BROKER", url)));
     let output = command.output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{script}:\n{report}{}", String::from_utf8_lossy(&output.stderr));
@@ -29,20 +31,26 @@ fn passes(script: &str) {
 
 #[test]
 fn every_view_fits_and_can_be_read_and_reached() {
-    passes("looks.mjs");
+    passes("looks.mjs", None);
 }
 
 #[test]
 fn hostile_content_stays_text() {
-    passes("hostile.mjs");
+    passes("hostile.mjs", None);
 }
 
 #[test]
 fn faults_tokens_and_crowds_are_stood() {
-    passes("faults.mjs");
+    passes("faults.mjs", None);
 }
 
 #[test]
 fn what_is_clicked_happens_in_the_real_program() {
-    passes("live.mjs");
+    passes("live.mjs", None);
+}
+
+#[tokio::test]
+async fn it_is_the_same_with_rabbitmq_but_for_what_that_cannot_tell() {
+    let node = PrivateRabbit::start().await.unwrap();
+    passes("rabbitmq.mjs", Some(&node.url()));
 }

@@ -1,5 +1,5 @@
-// The real program for the console to talk to: `quebert run` with the embedded broker in a folder of its own, and an
-// executor that does as a test says. It makes up no answer.
+// The real program for the console to talk to: `quebert run` with the embedded broker in a folder of its own or, where the
+// environment names a BROKER, with that one; and an executor that does as a test says. It makes up no answer.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -55,7 +55,7 @@ export async function startProgram({ toml = "" } = {}) {
   program.start = async () => {
     // The second time the address of the first: a page that is open must find it again.
     const listen = program.url ? new URL(program.url).host : "127.0.0.1:0";
-    const sets = [`broker.url=embedded:${folder}/data`, `api.listen=${listen}`, "admin.listen=127.0.0.1:0"];
+    const sets = [`broker.url=${process.env.BROKER ?? `embedded:${folder}/data`}`, `api.listen=${listen}`, "admin.listen=127.0.0.1:0"];
     const args = ["run", "--config", config, "--log-format", "json", ...sets.flatMap((set) => ["--set", set])];
     child = spawn(BINARY, args, { stdio: ["ignore", "ignore", "pipe"] });
     running.add(program);

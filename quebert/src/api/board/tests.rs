@@ -129,7 +129,7 @@ fn the_busiest_destinations_come_first_and_there_are_at_most_200() {
     assert_eq!(told.destinations[1].origin, "http://host-000:80");
 }
 
-/// Prints what an event costs the dispatcher; docs/performance.md has figures of a release build.
+/// Prints what an event costs the dispatcher.
 #[test]
 fn an_event_costs_little() {
     let lanes = [lane("high"), lane("medium"), lane("low")];

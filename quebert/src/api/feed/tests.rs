@@ -141,7 +141,7 @@ async fn numbers_never_go_back_over_a_restart_and_are_exact_in_javascript() {
     assert!(year_2200.first < 1 << 53);
 }
 
-/// Prints what an event costs the dispatcher; docs/performance.md has figures of a release build.
+/// Prints what an event costs the dispatcher.
 #[test]
 fn an_event_costs_little() {
     let feed = feed();

@@ -71,7 +71,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let (output, teller) = args.output()?;
     let counted = engine.clone().with_admin(ledger.clone());
     let mut running = App::new(config).engine(counted).observer(teller.clone()).start()?;
-    let api = api.serve(running.api_state());
+    let api = api.serve(running.api_state())?;
     let address = format!("http://{}/", api.address());
     if matches!(output, Output::Lines(_)) {
         writeln!(io::stdout(), "console: {address}")?;

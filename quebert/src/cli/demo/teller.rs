@@ -148,11 +148,11 @@ impl Observer for Teller {
             Event::Settled { lane, task: Some(task), result, attempts, .. } => {
                 match result {
                     Settlement::Succeeded if *attempts > 1 => {
-                        self.say(lane, task, format!("done, after {attempts} attempts"), Tone::Good, true);
+                        self.say(lane, task, format!("done in {attempts} attempts"), Tone::Good, true);
                     }
                     Settlement::Succeeded => self.say(lane, task, "done".to_owned(), Tone::Good, false),
                     Settlement::DeadLettered => {
-                        self.say(lane, task, "given up: a dead letter".to_owned(), Tone::Bad, true);
+                        self.say(lane, task, "given up: dead letter".to_owned(), Tone::Bad, true);
                     }
                     Settlement::Expired => {
                         self.say(lane, task, "expired: too late now".to_owned(), Tone::Bad, true);

@@ -131,7 +131,7 @@ pub(super) fn lines(picture: &Picture, size: Size, color: bool) -> Vec<String> {
 fn head(picture: &Picture) -> Vec<Line> {
     let seconds = picture.elapsed.as_secs();
     let clock = format!("  {:02}:{:02}   ", seconds / 60, seconds % 60);
-    let state = if picture.draining { "ending: what is under way may finish" } else { "Ctrl-C ends it" };
+    let state = if picture.draining { "ending" } else { "Ctrl-C ends it" };
     vec![
         Line::of(Look::Strong, " quebert demo")
             .and(Look::Plain, clock)
@@ -194,7 +194,7 @@ fn news(news: &[News], room: usize) -> Vec<Line> {
             Tone::Bad => Look::Bad,
         };
         let News { at, lane, whom, attempt, fate, .. } = news;
-        Line::of(Look::Dim, format!("{:>6.1}s  ", at.as_secs_f64()))
+        Line::of(Look::Dim, format!("{:>5.1}s ", at.as_secs_f64()))
             .and(Look::Plain, format!("{lane:<6}  {whom:<13}  {attempt:<27}  "))
             .and(look, &**fate)
     };
@@ -298,9 +298,9 @@ mod tests {
          unsteady  DOWN           0         0       3        -        -  goes down
 
          WHAT HAPPENS, but for tasks that are done at once
-           7.7s  high    payment-0007   attempt 1: 503 in 4 ms       again in 500 ms
-           8.8s  high    payment-0008   attempt 1: 503 in 4 ms       again in 500 ms
-           9.9s  high    payment-0009   attempt 1: 503 in 4 ms       again in 500 ms
+          7.7s high    payment-0007   attempt 1: 503 in 4 ms       again in 500 ms
+          8.8s high    payment-0008   attempt 1: 503 in 4 ms       again in 500 ms
+          9.9s high    payment-0009   attempt 1: 503 in 4 ms       again in 500 ms
          321 enqueued so far: 200 done, 0 expired, 4 dead; 14 attempts tried again
         ");
     }
