@@ -364,3 +364,20 @@ fn the_database_is_closed_before_what_it_lies_on() {
     drop(bench);
     assert!(!disk.was_used_after_close());
 }
+
+/// A dispatcher ends with its events, and the program tells that nobody asked for it.
+#[tokio::test]
+async fn a_store_that_panics_ends_the_events_of_its_clients() {
+    let disk = Sick::default();
+    let broker = EmbeddedBroker::open_on(disk.clone(), config()).unwrap();
+    let mut events = broker.start();
+    broker.publish(Target::Queue("work".into()), message("a")).await.unwrap();
+    disk.panics_at_a_sync();
+    let unsure = broker.publish(Target::Queue("work".into()), message("b")).await;
+    assert!(matches!(unsure, Err(PublishError::Unknown(_))), "{unsure:?}");
+    let end = async { while events.recv().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(60), end).await.expect("the events end");
+    let refused = broker.publish(Target::Queue("work".into()), message("c")).await;
+    assert!(matches!(refused, Err(PublishError::NotConnected(_))), "{refused:?}");
+    broker.stop().await;
+}

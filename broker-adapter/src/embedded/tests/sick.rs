@@ -23,6 +23,7 @@ struct State {
     dirty: BTreeSet<usize>,
     sync_fails: bool,
     write_fails: bool,
+    sync_panics: bool,
     gone: bool,
     closed: bool,
     used_after_close: bool,
@@ -32,6 +33,11 @@ impl Sick {
     /// The next sync fails; what it should have written counts as written, and isn't.
     pub(super) fn fails_to_sync(&self) {
         self.lock().sync_fails = true;
+    }
+
+    /// The next sync panics, as a bug would.
+    pub(super) fn panics_at_a_sync(&self) {
+        self.lock().sync_panics = true;
     }
 
     /// Nothing can be written until it is [`well`](Self::is_well).
@@ -106,6 +112,10 @@ impl StorageBackend for Sick {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.writable()?;
+        if std::mem::take(&mut state.sync_panics) {
+            drop(state);
+            panic!("as it was told to");
+        }
         let dirty = std::mem::take(&mut state.dirty);
         if std::mem::take(&mut state.sync_fails) {
             return Err(io::Error::other("it does not sync"));
