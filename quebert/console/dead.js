@@ -307,7 +307,7 @@ async function showLetter(root, { letter: key, params }) {
       ["Attempts", count(letter.attempts)],
     ]),
     h("h3", {}, "What came of its attempts"),
-    letter.history.length ? historyList(letter.history, letter.attempts) : h("p", { class: "hint" }, letter.attempts ? "No notes of them." : "There was none."),
+    letter.history.length ? historyList(letter.history) : h("p", { class: "hint" }, letter.attempts ? "No notes of them." : "There was none."),
     ...bodyOf(letter),
     h("h3", {}, "Message headers"), headersOf(letter.headers));
 }

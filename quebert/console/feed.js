@@ -243,7 +243,7 @@ function described(view) {
     view.due_at && ["Due", moment(view.due_at)],
     view.enqueued_at && ["Enqueued", moment(view.enqueued_at)],
     view.copies > 1 && ["Copies", `${count(view.copies)}, left by a fault; the executor sees the same id on each`],
-    view.history.length && ["Last attempts", historyList(view.history, view.attempts)],
+    view.history.length && ["Last attempts", historyList(view.history)],
   ].filter(Boolean);
   return [facts(rows)];
 }
@@ -251,6 +251,6 @@ function described(view) {
 /** Names and values. */
 export const facts = (rows) => h("dl", { class: "facts-list" }, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-/** What came of the last of `attempts` attempts, newest last; each with its number. */
-export const historyList = (history, attempts) =>
-  h("ol", { class: "history", start: String(Math.max(1, attempts - history.length + 1)) }, history.map(({ outcome, at }) => h("li", {}, h("span", { class: "mono wrap" }, outcome), at ? [" ", h("span", { class: "hint" }, moment(at))] : null)));
+/** What came of the last attempts, newest last; each with its number and how long it took. */
+export const historyList = (history) =>
+  h("ol", { class: "history", start: String(history[0].number) }, history.map(({ outcome, at, duration_ms }) => h("li", {}, h("span", { class: "mono wrap" }, outcome), ` in ${duration(duration_ms)} `, h("span", { class: "hint" }, moment(at)))));

@@ -247,10 +247,14 @@ pub struct RunAnswer {
 /// One attempt of the past.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptView {
-    /// What came of it, in the dispatcher's short words.
+    /// Counted from 1.
+    pub number: u32,
+    /// The HTTP status, or a word for what failed.
     pub outcome: String,
-    /// When, if that was noted.
-    pub at: Option<String>,
+    /// When it ended.
+    pub at: String,
+    /// How long it took.
+    pub duration_ms: u64,
 }
 
 /// A dead letter at a glance.

@@ -138,7 +138,7 @@ fn in_full(out: &mut impl io::Write, view: &TaskView) -> io::Result<()> {
     ];
     lines.iter().try_for_each(|(name, value)| writeln!(out, "{name:<8}  {value}"))?;
     for attempt in &view.history {
-        writeln!(out, "attempt   {}  {}", text(attempt.at.as_deref()), plain(&attempt.outcome))?;
+        writeln!(out, "attempt   {}  {}  {} ms", plain(&attempt.at), plain(&attempt.outcome), attempt.duration_ms)?;
     }
     Ok(())
 }

@@ -1,32 +1,20 @@
-//! What came of a task's last attempts, from the dispatcher's note. It doesn't write the note.
+//! What came of a task's last attempts, from the dispatcher's note, as the API tells it. It doesn't write the note.
 
-use super::{cut, note};
+use super::note;
 use crate::api::types::AttemptView;
-use quebert_wire::{Message, Timestamp, header};
+use quebert_dispatcher::history;
+use quebert_wire::{Message, header};
 
-/// Most attempts that are shown. The dispatcher notes ten.
-const SHOWN_MAX: usize = 100;
-
-/// The attempts that a message's history tells of, newest last. A line that isn't the dispatcher's is shown as it is.
+/// The attempts that a message's history tells of, newest last.
 pub fn history(message: &Message) -> Vec<AttemptView> {
     let text = note(message, header::HISTORY).unwrap_or_default();
-    let lines: Vec<_> = text.split('\n').filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(SHOWN_MAX)..].iter().map(|line| attempt(line)).collect()
-}
-
-/// A line is `<number> <epoch milliseconds> <outcome> <duration>ms`.
-fn attempt(line: &str) -> AttemptView {
-    let mut words = line.split(' ');
-    let known = match (words.next(), words.next(), words.next(), words.next(), words.next()) {
-        (Some(number), Some(at), Some(outcome), Some(_), None) if number.parse::<u32>().is_ok() => {
-            at.parse().ok().map(|ms| (outcome, Timestamp::from_millis(ms)))
-        }
-        _ => None,
+    let view = |past: history::Past| AttemptView {
+        number: past.number,
+        outcome: past.outcome,
+        at: past.at.to_string(),
+        duration_ms: u64::try_from(past.duration.as_millis()).unwrap_or(u64::MAX),
     };
-    match known {
-        Some((outcome, at)) => AttemptView { outcome: outcome.to_owned(), at: Some(at.to_string()) },
-        None => AttemptView { outcome: cut(line.to_owned(), 256), at: None },
-    }
+    history::parse(&text).into_iter().map(view).collect()
 }
 
 #[cfg(test)]
@@ -38,12 +26,14 @@ mod tests {
     fn each_line_is_an_attempt_with_its_moment() {
         let noted = HeaderValue::Text("1 0 500 12ms\n2 1500 connect_refused 0ms\nsomething else".to_owned());
         let message = Message { headers: [(header::HISTORY.to_owned(), noted)].into(), ..Message::default() };
-        let view = |outcome: &str, at: Option<&str>| AttemptView { outcome: outcome.into(), at: at.map(str::to_owned) };
-        let expect = [
-            view("500", Some("1970-01-01T00:00:00.000Z")),
-            view("connect_refused", Some("1970-01-01T00:00:01.500Z")),
-            view("something else", None),
-        ];
+        let view = |number, outcome: &str, at: &str, duration_ms| AttemptView {
+            number,
+            outcome: outcome.into(),
+            at: at.into(),
+            duration_ms,
+        };
+        let expect =
+            [view(1, "500", "1970-01-01T00:00:00.000Z", 12), view(2, "connect_refused", "1970-01-01T00:00:01.500Z", 0)];
         assert_eq!(history(&message), expect);
     }
 }

@@ -133,8 +133,8 @@ async fn a_letter_is_shown_in_full_without_its_secrets() {
         assert_eq!(
             shown["history"],
             json!([
-                {"outcome": "500", "at": "1970-01-01T00:00:01.000Z"},
-                {"outcome": "timeout", "at": "1970-01-01T00:00:02.000Z"},
+                {"number": 19, "outcome": "500", "at": "1970-01-01T00:00:01.000Z", "duration_ms": 3},
+                {"number": 20, "outcome": "timeout", "at": "1970-01-01T00:00:02.000Z", "duration_ms": 30000},
             ])
         );
         assert_eq!(shown["replays_to"], "quebert.low");

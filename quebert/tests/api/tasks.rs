@@ -39,7 +39,10 @@ async fn a_waiting_task_is_told_with_its_history() {
     let expect = serde_json::json!({
         "id": "a", "queue": "mail", "state": "delayed", "url": "https://example.com/x", "attempts": 2,
         "due_at": "1970-01-01T00:01:00.000Z", "enqueued_at": "1970-01-01T00:00:01.000Z", "copies": 1,
-        "history": [{"outcome": "503", "at": "1970-01-01T00:00:02.000Z"}, {"outcome": "timeout", "at": "1970-01-01T00:00:04.000Z"}],
+        "history": [
+            {"number": 1, "outcome": "503", "at": "1970-01-01T00:00:02.000Z", "duration_ms": 12},
+            {"number": 2, "outcome": "timeout", "at": "1970-01-01T00:00:04.000Z", "duration_ms": 30},
+        ],
     });
     assert_eq!(answer.json(), expect);
 }

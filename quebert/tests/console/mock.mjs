@@ -175,7 +175,7 @@ const ROUTES = [
 const shown = ({ left, ...operation }) => operation;
 
 const TASK = { id: "", queue: "high", state: "delayed", url: "http://127.0.0.1:1/", attempts: 2, due_at: ago(-60_000), enqueued_at: ago(90_000),
-  history: [{ outcome: "503, 12 ms", at: ago(80_000) }, { outcome: "timeout after 30 s", at: ago(40_000) }], copies: 1 };
+  history: [{ number: 1, outcome: "503", at: ago(80_000), duration_ms: 12 }, { number: 2, outcome: "timeout", at: ago(40_000), duration_ms: 30_000 }], copies: 1 };
 
 const wave = (base, spread) => Array.from({ length: 60 }, (_, i) => Math.max(0, Math.round(base + spread * Math.sin(i / 5) + (i % 7))));
 
@@ -219,7 +219,7 @@ function letter(i) {
   return {
     key: id, id, queue: ["high", "medium", "low"][i % 3], reason, detail: { max_attempts: "20 attempts, the last one: status 503", permanent: "status 410", expired: "expired while waiting" }[reason],
     dead_at: ago(3_000 + i * 47_000), attempts: [20, 1, 3][i % 3], url: `https://billing.internal.example.com:8443/orders/${1000 + i}/settle`,
-    history: [{ outcome: "503, 12 ms", at: ago(90_000) }, { outcome: "timeout after 30 s", at: ago(60_000) }, { outcome: "503, 9 ms", at: ago(3_000) }],
+    history: [{ number: 1, outcome: "503", at: ago(90_000), duration_ms: 12 }, { number: 2, outcome: "timeout", at: ago(60_000), duration_ms: 30_000 }, { number: 3, outcome: "503", at: ago(3_000), duration_ms: 9 }],
     content_type: "application/json", headers: { "quebert-attempts": 20, "quebert-dead-reason": reason, "quebert-h-authorization": "***" }, body, body_lossy: false,
     body_bytes: body.length, replays_to: "quebert.high",
   };
@@ -243,10 +243,10 @@ export function hostile() {
   state.status.ready = false;
   state.destinations = HOSTILE.map((text, i) => ({ ...state.destinations[0], origin: text, outcomes: { [text]: i + 1 }, last_failure: text }));
   state.dead = HOSTILE.map((text, i) => ({
-    ...state.dead[i], key: text, id: text, queue: "high", reason: text, detail: text, url: text, history: [{ outcome: text, at: text }], content_type: text,
+    ...state.dead[i], key: text, id: text, queue: "high", reason: text, detail: text, url: text, history: [{ number: 1, outcome: text, at: text, duration_ms: 1 }], content_type: text,
     headers: { [text]: text, list: HOSTILE, "__proto__x": { [text]: text } }, body: i % 2 ? JSON.stringify({ [text]: all }) : all, replays_to: text, dead_at: i % 2 ? text : ago(1000),
   }));
-  for (const text of HOSTILE) state.tasks.set(text, { ...TASK, id: text, url: text, state: text, queue: text, history: [{ outcome: text, at: text }] });
+  for (const text of HOSTILE) state.tasks.set(text, { ...TASK, id: text, url: text, state: text, queue: text, history: [{ number: 1, outcome: text, at: text, duration_ms: 1 }] });
   return state;
 }
 

@@ -63,7 +63,7 @@ pub(super) fn in_full(out: &mut impl Write, shown: &DeadDetail) -> io::Result<()
     ];
     lines.iter().try_for_each(|(name, value)| writeln!(out, "{name:<10}  {value}"))?;
     for attempt in &shown.history {
-        writeln!(out, "attempt     {}  {}", text(attempt.at.as_deref()), plain(&attempt.outcome))?;
+        writeln!(out, "attempt     {}  {}  {} ms", plain(&attempt.at), plain(&attempt.outcome), attempt.duration_ms)?;
     }
     for (name, value) in shown.headers.as_object().into_iter().flatten() {
         // JSON escapes control characters by itself, but not all that hides or turns text.
@@ -119,7 +119,12 @@ mod tests {
     fn one_letter_is_told_in_full() {
         let shown = DeadDetail {
             letter: letter("order-17"),
-            history: vec![AttemptView { outcome: "500".into(), at: Some("2026-11-24T10:00:00.000Z".into()) }],
+            history: vec![AttemptView {
+                number: 1,
+                outcome: "500".into(),
+                at: "2026-11-24T10:00:00.000Z".into(),
+                duration_ms: 12,
+            }],
             content_type: Some("application/json".into()),
             headers: serde_json::json!({"quebert-attempts": 20, "mine": "kept\n\u{1b}[2J"}),
             body: "{\"url\": \"http://host/a\"}\u{1b}[2J\nsecond line".into(),
@@ -140,7 +145,7 @@ mod tests {
         url         http://host/a
         replays to  quebert.high
         type        application/json
-        attempt     2026-11-24T10:00:00.000Z  500
+        attempt     2026-11-24T10:00:00.000Z  500  12 ms
         header      mine: "kept\n\u001b[2J"
         header      quebert-attempts: 20
         body        24 bytes
