@@ -137,6 +137,15 @@ pub enum Event {
         /// Where.
         stage: ExpiryStage,
     },
+    /// A person cancelled a task that waited in the delay grid. (One in a lane's hands is `Settled`, as filtered.)
+    DelayedCancelled {
+        /// The lane that it would have gone back to, if it is one of ours.
+        lane: Option<Arc<str>>,
+        /// Which.
+        task: TaskId,
+        /// Attempts made so far.
+        attempts: u32,
+    },
     /// A publish was answered.
     Published {
         /// What for.

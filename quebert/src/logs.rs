@@ -95,6 +95,7 @@ impl Observer for Logs {
                 let task = task.as_ref().map(tracing::field::display);
                 debug!(lane = &**lane, task, reason = reason.label(), detail, "dead-lettered");
             }
+            Event::DelayedCancelled { task, .. } => debug!(%task, "cancelled while it waited"),
             Event::Expired { lane, task, stage } => debug!(lane = &**lane, %task, stage = stage.label(), "expired"),
             Event::Settled { lane, result: Settlement::Succeeded, task: Some(task), attempts, .. } => {
                 debug!(lane = &**lane, %task, attempts, "done");

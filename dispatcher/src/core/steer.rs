@@ -6,7 +6,10 @@ use super::{
     delays::{HeadId, HeadState},
     ticket::State,
 };
-use crate::{event::ExpiryStage, verdict::Verdict};
+use crate::{
+    event::{Event, ExpiryStage},
+    verdict::Verdict,
+};
 use quebert_wire::{Decoded, Message, TaskId, Timestamp, decode};
 use std::sync::Arc;
 
@@ -74,7 +77,7 @@ impl Core {
             results.push(self.steer_ticket(id, how));
         }
         for id in self.heads_of(task) {
-            results.push(self.steer_head(id, how));
+            results.push(self.steer_head(id, task, how));
         }
         // One copy that could be steered is enough.
         let found = [Steered::Done, Steered::UnderWay].into_iter().find(|result| results.contains(result));
@@ -112,7 +115,7 @@ impl Core {
         }
     }
 
-    fn steer_head(&mut self, id: HeadId, how: Steer) -> Steered {
+    fn steer_head(&mut self, id: HeadId, task: &TaskId, how: Steer) -> Steered {
         let Some(head) = self.delays.heads.get_mut(id) else { return Steered::NotHeld };
         let HeadState::Waiting(timer) = head.state else { return Steered::UnderWay };
         self.timers.cancel(timer);
@@ -124,6 +127,8 @@ impl Core {
             }
             Steer::Cancel => {
                 let step = head.step;
+                let HeldTask { lane, attempts, .. } = self.held_head(id);
+                self.emit(Event::DelayedCancelled { lane, task: task.clone(), attempts });
                 self.end_head(id);
                 self.sleep_if_far(step);
             }

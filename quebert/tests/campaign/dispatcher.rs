@@ -41,7 +41,9 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     /// Starts it; it need not have found its broker yet.
     pub(crate) async fn start(config: &Path) -> Self {
-        let args = ["run", "--config", config.to_str().unwrap(), "--admin", "127.0.0.1:0", "--log-format", "json"];
+        let anywhere = "127.0.0.1:0";
+        let config = config.to_str().unwrap();
+        let args = ["run", "--config", config, "--admin", anywhere, "--api", anywhere, "--log-format", "json"];
         let mut child = quebert(&args).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let logs = Arc::new(Mutex::new(VecDeque::new()));

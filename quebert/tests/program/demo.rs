@@ -90,8 +90,17 @@ async fn an_interrupted_demo_drains_and_its_console_answers_until_then() {
     let address = address.trim_end_matches('/');
     let (status, text) = ask(address, "GET", "/", "").await;
     assert!(status == 200 && text.contains("text/html"), "{text}");
-    let (status, text) = ask(address, "GET", "/v1/status", "").await;
-    assert!(status == 200 && text.contains("\"engine\":\"embedded\""), "{text}");
+    let ready = timeout(LONG, async {
+        loop {
+            let (status, text) = ask(address, "GET", "/v1/status", "").await;
+            assert!(status == 200 && text.contains("\"engine\":\"embedded\""), "{text}");
+            if text.contains("\"ready\":true") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    ready.await.expect("it gets ready");
     // Two tasks more, from outside, one of them taken out again: the sums know of both.
     for id in ["mine", "yours"] {
         let task = format!("{{\"url\": \"http://127.0.0.1:9/\", \"id\": \"{id}\", \"delay_ms\": 3600000}}");

@@ -337,6 +337,8 @@ fn a_cancelled_head_is_acked_and_one_on_its_way_is_left_alone() {
     let mut world = delayed();
     assert_eq!(steer(&mut world, "t", Steer::Cancel), Steered::Done);
     assert_eq!((world.everything().count(), world.core.delays.in_hand()), (0, 0));
+    let is_told = |event: &&Event| matches!(event, Event::DelayedCancelled { task, .. } if task.as_str() == "t");
+    assert_eq!(world.events.iter().filter(is_told).count(), 1, "it is no delivery, so nothing else tells of it");
     // Its ack is lost: it is known when it comes again.
     let (opening, lost) = world.lose(&delay_queue(4), 1);
     assert_eq!(lost.len(), 1);

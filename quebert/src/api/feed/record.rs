@@ -2,7 +2,7 @@
 //! put into words before somebody reads it.
 
 use crate::api::types::EventView;
-use quebert_dispatcher::event::Event;
+use quebert_dispatcher::event::{Event, Settlement};
 use quebert_wire::{Destination, TaskId, Timestamp};
 use std::{sync::Arc, time::Duration};
 
@@ -167,6 +167,13 @@ impl Record {
             Event::Expired { lane, task, stage } => {
                 Self { task: Some(task.clone()), result: Some(stage.label()), ..new(Kind::Expired, lane) }
             }
+            Event::DelayedCancelled { lane, task, attempts } => Self {
+                queue: lane.clone(),
+                task: Some(task.clone()),
+                attempt: Some(*attempts),
+                result: Some(Settlement::Filtered.label()),
+                ..Self::new(Kind::Settled)
+            },
             Event::HookFailed { hook, phase, detail } => Self {
                 result: Some(phase),
                 detail: Some(words(&format!("{hook}: {detail}"))),
@@ -198,6 +205,7 @@ impl Record {
                 | Event::Settled { .. }
                 | Event::Buried { .. }
                 | Event::Expired { .. }
+                | Event::DelayedCancelled { .. }
                 | Event::HookFailed { .. }
                 | Event::BrokerConnected
                 | Event::BrokerDisconnected { .. }
@@ -219,7 +227,7 @@ fn words(text: &str) -> Box<str> {
 mod tests {
     use super::*;
     use quebert_dispatcher::{
-        event::{ExpiryStage, Settlement},
+        event::ExpiryStage,
         verdict::{BuryReason, RetryReason},
     };
 
@@ -260,6 +268,7 @@ mod tests {
                 age: None,
             },
             Event::Buried { lane: lane.clone(), task: None, reason: BuryReason::Undecodable, detail: "é".repeat(200) },
+            Event::DelayedCancelled { lane: Some(lane.clone()), task: task.clone(), attempts: 1 },
             Event::Expired { lane: lane.clone(), task, stage: ExpiryStage::InFlight },
             Event::HookFailed { hook: "filter".into(), phase: "before", detail: "took too long".into() },
             Event::BrokerConnected,

@@ -5,11 +5,12 @@ use quebert_broker_adapter::admin::{
     Abilities, Admin, AdminError, Enqueue, Enqueued, Found, Place, PlaceStatus, Position, Sweeper, Swept,
 };
 use quebert_dispatcher::{
-    event::Settlement,
+    event::{Event, Settlement},
     grid::Step,
     ports::{
         BoxFuture,
         broker::{Broker, PublishError, Target},
+        observer::Observer,
     },
     shell::Summary,
 };
@@ -86,6 +87,15 @@ impl Ledger {
             settled: settled.map(|(s, n)| (*s, *n)).collect(),
             returned: of(Settlement::Requeued) + summary.held,
         })
+    }
+}
+
+/// The dispatcher holds some of the tasks that wait for their moment; what is cancelled there, no broker counts.
+impl Observer for Ledger {
+    fn observe(&self, event: &Event) {
+        if let Event::DelayedCancelled { .. } = event {
+            self.counts.taken_out.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let ledger = Arc::new(Ledger::new(engine.admin.clone()));
     let (output, teller) = args.output()?;
     let counted = engine.clone().with_admin(ledger.clone());
-    let mut running = App::new(config).engine(counted).observer(teller.clone()).start()?;
+    let mut running = App::new(config).engine(counted).observer(teller.clone()).observer(ledger.clone()).start()?;
     let api = api.serve(running.api_state())?;
     let address = format!("http://{}/", api.address());
     if matches!(output, Output::Lines(_)) {
