@@ -81,6 +81,17 @@ fn the_core_neither_waits_nor_looks_at_the_world() {
 }
 
 #[test]
+fn the_queue_core_is_as_deaf_and_knows_no_store() {
+    let core = sources(&root().join("broker-adapter/src/queue"));
+    check_sources(&core, |text| {
+        let code = without_comments(text);
+        let found = CORE_FORBIDS.iter().chain(&["redb", "std::fs", "embedded"]).filter(|word| code.contains(**word));
+        let found = found.copied().collect::<Vec<_>>();
+        (!found.is_empty()).then(|| format!("contains {}", found.join(", ")))
+    });
+}
+
+#[test]
 fn comments_may_name_what_code_may_not() {
     assert_eq!(without_comments("//! no `.await`\nlet a = 1; // HashMap\n/// Instant::now\n"), "\nlet a = 1; \n\n");
 }
