@@ -268,7 +268,6 @@ mod tests {
                 age: None,
             },
             Event::Buried { lane: lane.clone(), task: None, reason: BuryReason::Undecodable, detail: "é".repeat(200) },
-            Event::DelayedCancelled { lane: Some(lane.clone()), task: task.clone(), attempts: 1 },
             Event::Expired { lane: lane.clone(), task, stage: ExpiryStage::InFlight },
             Event::HookFailed { hook: "filter".into(), phase: "before", detail: "took too long".into() },
             Event::BrokerConnected,
@@ -303,9 +302,20 @@ mod tests {
         assert_eq!(told[6].detail.as_deref(), Some("filter: took too long"));
     }
 
+    fn cancelled() -> Event {
+        Event::DelayedCancelled { lane: Some("high".into()), task: TaskId::new("t-1").unwrap(), attempts: 1 }
+    }
+
+    #[test]
+    fn a_task_cancelled_in_the_delay_grid_is_told_as_one_in_a_lane() {
+        let told = Record::of(&cancelled()).unwrap().view();
+        assert_eq!((&*told.kind, told.result.as_deref()), ("settled", Some("filtered")));
+        assert_eq!((told.queue.as_deref(), told.task.as_deref(), told.attempt), (Some("high"), Some("t-1"), Some(1)));
+    }
+
     #[test]
     fn what_is_counted_is_what_is_told() {
-        for event in events() {
+        for event in events().into_iter().chain([cancelled()]) {
             assert_eq!(Record::is_told(&event), Record::of(&event).is_some(), "{event:?}");
         }
     }
