@@ -40,7 +40,7 @@ const RATE: f64 = 800.0;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_with_an_embedded_broker_killed_at_random_points_loses_no_confirmed_task() {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let kills: usize = if long() { 50 } else { 10 };
+    let kills: usize = if long() { 200 } else { 50 };
     let mut rng = StdRng::seed_from_u64(3);
     let site = Site::start().await;
     let (address, at) = watch::channel(String::new());
