@@ -1,4 +1,4 @@
-//! Quebert: HTTP push task queues on RabbitMQ.
+//! Quebert: HTTP push task queues, on one machine from one binary, on many with RabbitMQ.
 //!
 //! This crate is the program and the facade of the library. [`App`] puts a dispatcher together from a [`Config`] and
 //! your own [`Mediator`]s; whoever wants to put it together otherwise finds the parts in [`dispatcher`], [`wire`] and
