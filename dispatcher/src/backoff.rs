@@ -3,7 +3,7 @@
 //! Everything here is a pure function of the policy and of the random numbers that the caller brings. Whether there is
 //! a next attempt at all is the verdict's business; this file only tells when the policy's limits are used up.
 
-use crate::{grid::Step, verdict::RetryAfter};
+use crate::{grid::Step, planted::planted, verdict::RetryAfter};
 use quebert_wire::RetryOverrides;
 use rand::{Rng, RngExt};
 use std::{borrow::Cow, time::Duration};
@@ -104,7 +104,7 @@ impl RetryPolicy {
         let lo = match self.jitter {
             Jitter::None => delay,
             Jitter::Full => self.clamp(Duration::ZERO),
-            Jitter::Equal => self.clamp(delay / 2),
+            Jitter::Equal => self.clamp(delay / if planted!(JitterBelow) { 8 } else { 2 }),
         };
         (lo, delay)
     }
@@ -155,7 +155,7 @@ impl RetryPolicy {
 
     /// Unlike `Duration::clamp` this doesn't panic on a policy whose maximum is below its minimum.
     fn clamp(&self, delay: Duration) -> Duration {
-        delay.max(self.backoff_min).min(self.backoff_max)
+        delay.max(self.backoff_min).min(if planted!(BackoffUncapped) { Duration::MAX } else { self.backoff_max })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod grid;
 pub mod history;
 pub mod memory;
 pub mod outcome;
+pub mod planted;
 pub mod ports;
 pub mod request;
 pub mod shell;

@@ -2,7 +2,10 @@
 //!
 //! The rules see one outcome only. Whether attempts or time are used up, and how long a delay gets, is not decided here.
 
-use crate::outcome::{Failure, FailureKind, Outcome, Response};
+use crate::{
+    outcome::{Failure, FailureKind, Outcome, Response},
+    planted::planted,
+};
 use http::{HeaderMap, StatusCode, header};
 use quebert_wire::Timestamp;
 use std::{
@@ -209,7 +212,7 @@ fn judge_answer(response: &Response, rules: &StatusRules, now: Timestamp) -> Ver
     }
     let after = quebert_retry_after(headers)
         .map(RetryAfter::Exactly)
-        .or_else(|| retry_after(headers, now).map(RetryAfter::AtLeast))
+        .or_else(|| retry_after(headers, now).filter(|_| !planted!(RetryAfterIgnored)).map(RetryAfter::AtLeast))
         .unwrap_or(RetryAfter::Policy);
     let reason = match status.as_u16() {
         429 => RetryReason::TooManyRequests,

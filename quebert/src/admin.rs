@@ -79,7 +79,7 @@ async fn answer(
     Ok(match request.uri().path() {
         "/metrics" => {
             // Encoding takes some milliseconds per thousand series: not on a worker that has tasks to send.
-            let encoded = tokio::task::spawn_blocking(move || metrics.encode()).await;
+            let encoded = tokio::task::spawn_blocking(move || metrics::encode(&metrics)).await;
             match encoded {
                 Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
                 Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "metrics could not be encoded\n"),
@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Sources};
     use quebert_dispatcher::{event::Event, ports::observer::Observer as _};
+    use quebert_wire::Timestamp;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
@@ -124,7 +125,7 @@ mod tests {
     async fn ready_means_connected_with_all_lanes_open_and_not_draining() {
         let lanes = Config::load(&Sources::default()).unwrap().core.lanes;
         let health = Arc::new(Health::new(lanes.iter().map(|l| l.name.clone())));
-        let metrics = Arc::new(metrics::Metrics::new(&lanes, 10, health.clone()));
+        let metrics = Arc::new(metrics::Metrics::new(&lanes, 10, health.clone(), Timestamp::default()));
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = admin.address().unwrap();
         let server = tokio::spawn(admin.serve(metrics, health.clone()));
@@ -147,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn metrics_come_with_the_content_type_that_prometheus_insists_on() {
         let health = Arc::new(Health::new([]));
-        let metrics = Arc::new(metrics::Metrics::new(&[], 10, health.clone()));
+        let metrics = Arc::new(metrics::Metrics::new(&[], 10, health.clone(), Timestamp::default()));
         let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = admin.address().unwrap();
         let server = tokio::spawn(admin.serve(metrics, health));

@@ -5,11 +5,12 @@ use crate::{
     compose::{self, ComposeError, Engine},
     config::Config,
     health::Health,
+    intake::now,
     logs::Logs,
-    metrics::Metrics,
+    metrics::{Metrics, Waiting},
 };
 use quebert_broker_adapter::{
-    admin::{Admin, Place},
+    admin::{Admin, Place, PlaceStatus},
     embedded::{self, Look},
 };
 use quebert_dispatcher::{
@@ -21,10 +22,10 @@ use quebert_dispatcher::{
     },
     shell::{Builder, Dispatcher, Handle, Summary},
 };
-use quebert_wire::{Codecs, Timestamp};
+use quebert_wire::Codecs;
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -130,7 +131,8 @@ impl App {
             None => compose::transport(&config)?,
         };
         let health = Arc::new(Health::new(config.core.lanes.iter().map(|l| l.name.clone())));
-        let metrics = Arc::new(Metrics::new(&config.core.lanes, config.metrics_max_destinations, health.clone()));
+        let metrics =
+            Arc::new(Metrics::new(&config.core.lanes, config.metrics_max_destinations, health.clone(), now()));
         metrics.hooks(&hooks.iter().map(String::as_str).collect::<Vec<_>>());
         let board = Arc::new(Board::new(config.core.lanes.iter().map(|lane| lane.name.clone())));
         let feed = Arc::new(Feed::default());
@@ -265,7 +267,7 @@ impl Running {
                         if admin.abilities().ages
                             && let Ok(status) = admin.status(Place::Queue(lane.queue.clone())).await
                         {
-                            metrics.queue(&lane.name, &status, now());
+                            metrics.waiting(&lane.name, &waiting(&status));
                         }
                     }
                     if let Some(folder) = &config.broker.embedded
@@ -288,7 +290,8 @@ impl Running {
     }
 }
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+/// As metrics tell it.
+fn waiting(status: &PlaceStatus) -> Waiting {
+    let oldest_age = status.oldest.map_or(Duration::ZERO, |oldest| now().since(oldest));
+    Waiting { delayed: status.delayed, bytes: status.bytes, oldest_age }
 }

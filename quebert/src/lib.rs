@@ -11,13 +11,17 @@ mod bare;
 pub mod cli;
 pub mod compose;
 pub mod config;
-pub mod health;
 pub mod intake;
 pub mod letter;
 pub mod logs;
 pub mod metrics;
 pub mod sample;
 pub mod signals;
+
+/// Whether the dispatcher is ready for work: what /readyz says.
+pub mod health {
+    pub use quebert_metrics::Health;
+}
 
 pub use app::{App, Running};
 pub use bare::BareAdmin;

@@ -20,6 +20,17 @@ fn the_dispatcher_knows_no_broker_no_client_and_no_metrics() {
 }
 
 #[test]
+fn the_metrics_know_no_adapter_and_no_program() {
+    let dependencies = dependencies_of("quebert-metrics", "normal,build");
+    forbid(
+        "quebert-metrics",
+        &dependencies,
+        &["lapin", "hyper", "hyper-util", "axum", "redb", "clap", "turmoil", "tracing", "rustls"],
+    );
+    assert_eq!(of_this_house(&dependencies), ["quebert-dispatcher", "quebert-metrics", "quebert-wire"]);
+}
+
+#[test]
 fn the_wire_knows_nobody() {
     let dependencies = dependencies_of("quebert-wire", "normal,build");
     forbid("quebert-wire", &dependencies, &["tokio", "lapin", "hyper", "tracing", "prometheus", "rand"]);
@@ -34,8 +45,14 @@ fn the_adapters_know_no_program() {
 }
 
 #[test]
+fn the_simulation_knows_no_program_and_no_rabbitmq() {
+    let dependencies = dependencies_of("quebert-sim", "normal,build");
+    forbid("quebert-sim", &dependencies, &["quebert", "lapin", "axum", "tracing-subscriber"]);
+}
+
+#[test]
 fn there_is_one_crypto_provider() {
-    for package in ["quebert", "quebert-broker-adapter", "quebert-dispatcher", "quebert-wire"] {
+    for package in ["quebert", "quebert-broker-adapter", "quebert-dispatcher", "quebert-sim", "quebert-wire"] {
         let dependencies = dependencies_of(package, "normal,build,dev");
         forbid(package, &dependencies, &["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "boring"]);
     }

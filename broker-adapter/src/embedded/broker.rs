@@ -6,13 +6,15 @@ use super::{
     inbox::{Answer, Inbox, Publish, Request},
     record::Record,
     store::Store,
+    time::Machine,
 };
 use crate::queue::ClientId;
 use quebert_dispatcher::ports::{
     BoxFuture,
     broker::{Broker, BrokerEvent, Depth, PublishError, Source, Tag, Target},
+    clock::Clock,
 };
-use quebert_wire::{Message, Timestamp};
+use quebert_wire::Message;
 use redb::StorageBackend;
 use std::{
     fmt,
@@ -21,7 +23,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::SystemTime,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -47,6 +48,7 @@ pub struct EmbeddedBroker {
 pub(super) struct Shared {
     pub(super) config: EmbeddedConfig,
     pub(super) inbox: Arc<Inbox>,
+    clock: Arc<dyn Clock>,
     room: Arc<Semaphore>,
     clients: Mutex<Clients>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -81,19 +83,13 @@ impl EmbeddedBroker {
 
     fn open_medium(medium: Medium, config: EmbeddedConfig) -> Result<Self, OpenError> {
         let path = medium.path().to_path_buf();
-        let inbox = Arc::new(Inbox::default());
-        let store = Store::open(medium, config.clone(), inbox.clone())?;
+        let shared = Shared::new(config, Arc::new(Machine::new()));
+        let store = shared.open(medium)?;
         let thread = std::thread::Builder::new()
             .name("quebert-store".into())
             .spawn(move || store.run())
             .map_err(|source| OpenError::Io { path, source })?;
-        let shared = Arc::new(Shared {
-            config,
-            inbox,
-            room: Arc::new(Semaphore::new(UNDER_WAY_KIB as usize)),
-            clients: Mutex::default(),
-            thread: Mutex::new(Some(thread)),
-        });
+        *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(Self::client_of(shared))
     }
 
@@ -113,7 +109,7 @@ impl EmbeddedBroker {
         self.ask(Request::Cut(self.client));
     }
 
-    fn client_of(shared: Arc<Shared>) -> Self {
+    pub(super) fn client_of(shared: Arc<Shared>) -> Self {
         let mut clients = shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.made += 1;
         clients.there += 1;
@@ -176,6 +172,22 @@ pub(super) enum Answered<T> {
 }
 
 impl Shared {
+    pub(super) fn new(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            inbox: Arc::default(),
+            clock,
+            room: Arc::new(Semaphore::new(UNDER_WAY_KIB as usize)),
+            clients: Mutex::default(),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// The store that serves these clients.
+    pub(super) fn open(&self, medium: Medium) -> Result<Store, OpenError> {
+        Store::open(medium, self.config.clone(), self.inbox.clone(), self.clock.clone())
+    }
+
     /// A message as it is stored.
     ///
     /// # Errors
@@ -185,7 +197,7 @@ impl Shared {
         if !always && bytes > limit {
             return Err(PublishError::Refused(format!("the message takes {bytes} bytes, and {limit} is the limit")));
         }
-        Record::new(message, now())
+        Record::new(message, self.clock.now().wall)
             .ok_or_else(|| PublishError::Refused("the message's headers are nested too deep".into()))
     }
 
@@ -293,12 +305,6 @@ impl fmt::Debug for EmbeddedBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedBroker").field("folder", &self.shared.config.folder).finish_non_exhaustive()
     }
-}
-
-/// The moment.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn stopped() -> PublishError {

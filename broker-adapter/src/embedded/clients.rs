@@ -3,6 +3,7 @@
 
 use super::{
     inbox::{Publish, Request},
+    journal::Done,
     record,
     store::{Store, Waiting},
 };
@@ -89,7 +90,11 @@ impl Store {
                     self.core.pause(client, queue);
                 }
             }
-            Request::Ack(tag) => drop(self.core.settle(tag)),
+            Request::Ack(tag) => {
+                if let Some(spot) = self.core.settle(tag) {
+                    self.journal.note(|| Done::Settled(spot));
+                }
+            }
             Request::GiveBack(tag) => self.core.give_back(tag),
             Request::Publish(publish) => self.publish(publish),
             Request::Depth { target, answer } => {
@@ -162,6 +167,7 @@ impl Store {
             if handed.redelivered {
                 message.headers.insert(DELIVERY_COUNT.to_owned(), HeaderValue::Int(handed.crashes.into()));
             }
+            self.journal.note(|| Done::Delivered(handed.clone()));
             client.tell(BrokerEvent::Delivered(Delivery { tag: handed.tag, redelivered: handed.redelivered, message }));
         }
     }

@@ -1,7 +1,6 @@
 //! What operators ask of the store: figures, looking, taking out, purging, finding, idempotency keys, pauses.
 
 use super::{
-    broker::now,
     disk::OnceEntry,
     inbox::{AdminAnswer, Enqueuing, Page, Purged, Request},
     record::{self, Record},
@@ -87,7 +86,8 @@ impl Store {
             }
             (None, _) => return Err(PublishError::Refused(self.words())),
         };
-        let entry = entry.filter(|entry| entry.until > now());
+        let now = self.wall();
+        let entry = entry.filter(|entry| entry.until > now);
         Ok(entry.map(|entry| match entry.fingerprint == once.fingerprint {
             true => Enqueued::Repeated { id: entry.id },
             false => Enqueued::Conflict,
@@ -234,7 +234,7 @@ impl Store {
                 message.headers.remove(name);
             }
             message.headers.insert(header::RUN_NOW.to_owned(), HeaderValue::Bool(true));
-            let Some(record) = Record::new(&message, now()) else { continue };
+            let Some(record) = Record::new(&message, self.wall()) else { continue };
             if self.is_stuck() {
                 return Err(AdminError::Unavailable(self.words()));
             }

@@ -10,7 +10,7 @@ use quebert_wire::{Message, TaskId};
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -195,8 +195,9 @@ impl Inbox {
         self.bell.notify_one();
     }
 
-    /// Waits for requests, at most until `end`, and moves all of them into `todo`. Waits for none if `todo` has some.
-    pub(super) fn take(&self, todo: &mut VecDeque<Request>, end: Option<Instant>) -> Woken {
+    /// Waits for requests, at most for so long, and moves all of them into `todo`. Waits for none if `todo` has some.
+    pub(super) fn take(&self, todo: &mut VecDeque<Request>, patience: Option<Duration>) -> Woken {
+        let end = patience.map(|patience| Instant::now() + patience);
         let mut state = self.lock();
         while todo.is_empty() && state.requests.is_empty() && !state.abandoned {
             state.asleep = true;
@@ -220,6 +221,18 @@ impl Inbox {
             todo.append(&mut state.requests);
         }
         Woken::Requests
+    }
+
+    /// Moves all that waits into `todo`, without waiting.
+    #[cfg(feature = "simulation")]
+    pub(super) fn take_now(&self, todo: &mut VecDeque<Request>) {
+        todo.append(&mut self.lock().requests);
+    }
+
+    /// Whether something waits.
+    #[cfg(feature = "simulation")]
+    pub(super) fn has_some(&self) -> bool {
+        !self.lock().requests.is_empty()
     }
 
     /// Takes no more requests; those left are dropped, which their askers see.

@@ -8,14 +8,18 @@ mod desk;
 mod disk;
 mod file;
 mod inbox;
+mod journal;
 mod look;
 mod record;
 mod recovery;
 mod shield;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod store;
 #[cfg(test)]
 mod tests;
 mod text;
+mod time;
 mod trouble;
 
 pub use broker::EmbeddedBroker;

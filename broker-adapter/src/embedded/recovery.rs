@@ -2,18 +2,15 @@
 //! when it is quiet, and at both ends, it gives space back.
 
 use super::{
-    broker::now,
     disk::{Fault, Note},
     record::{self, Record},
     store::{Fate, Store},
+    time::millis,
 };
 use crate::queue::{Letter, QueueId, QueueName, Spot};
 use quebert_dispatcher::verdict::BuryReason;
-use quebert_wire::{HeaderValue, Message, header, limits::MESSAGE_HEAD_BYTES_MAX};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use quebert_wire::{HeaderValue, Message, Timestamp, header, limits::MESSAGE_HEAD_BYTES_MAX};
+use std::{sync::Arc, time::Duration};
 
 /// So long nobody must have written before the file is made smaller.
 const QUIET: Duration = Duration::from_secs(2);
@@ -31,7 +28,7 @@ const BURIED_AT_ONCE: usize = 1000;
 impl Store {
     /// Takes in everything. Tells what was under way when the process ended, and at how many crashes each was by now.
     pub(super) fn take_over(&mut self) -> Result<Vec<(Spot, u32)>, Fault> {
-        let started = Instant::now();
+        let started = self.mono();
         let disk = self.disk.as_ref().expect("just opened");
         let index = disk.index()?;
         for (queue, name) in index.queues {
@@ -72,7 +69,7 @@ impl Store {
             messages = self.core.len(),
             bytes = self.core.bytes(),
             interrupted = interrupted.len(),
-            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = millis(self.mono().saturating_sub(started)),
             "store opened"
         );
         Ok(interrupted)
@@ -94,10 +91,11 @@ impl Store {
 
     /// Gives space back where that is worth it and takes little time. `ends`: nobody waits.
     pub(super) fn tidy(&mut self, ends: bool) {
-        if !ends && self.tidy_at.is_none_or(|at| at > Instant::now()) {
+        if !ends && self.tidy_at.is_none_or(|at| at > self.mono()) {
             return;
         }
         self.tidy_at = None;
+        let started = self.mono();
         let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) else { return };
         let (Ok(file), Ok(keys)) = (self.medium.bytes(), disk.once_len()) else { return };
         let content = self.core.bytes().saturating_add(keys.saturating_mul(ONCE_BYTES));
@@ -106,7 +104,6 @@ impl Store {
         if content > most || file <= enough || file < self.incompressible.saturating_mul(2) {
             return;
         }
-        let started = Instant::now();
         match disk.compact() {
             Ok(_) => {
                 let after = self.medium.bytes().unwrap_or(0);
@@ -114,7 +111,7 @@ impl Store {
                 tracing::debug!(
                     before = file,
                     after,
-                    ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    ms = millis(self.mono().saturating_sub(started)),
                     "file compacted"
                 );
             }
@@ -127,7 +124,7 @@ impl Store {
 
     /// Something was written: the look at the file's size waits until it is quiet.
     pub(super) fn tidy_later(&mut self) {
-        self.tidy_at = Some(Instant::now() + QUIET);
+        self.tidy_at = Some(self.mono() + QUIET);
     }
 
     /// Moves messages that were under way at too many crashes to the dead letters.
@@ -140,9 +137,9 @@ impl Store {
                 let message =
                     record::message(record).map_err(|unreadable| Fault::Record { spot: *spot, unreadable })?;
                 let dead = self.core.declare(QueueName::Dead(queue.clone()));
-                let Some(record) = Record::new(&buried(message, &queue, self.config.delivery_limit), now()) else {
-                    continue;
-                };
+                let now = self.wall();
+                let message = buried(message, &queue, self.config.delivery_limit, now);
+                let Some(record) = Record::new(&message, now) else { continue };
                 self.take(*spot);
                 // Dead letters are always taken.
                 let _ = self.add(dead, record, true);
@@ -174,7 +171,7 @@ impl Store {
 }
 
 /// A task that was under way at too many crashes, with the notes of a dead letter.
-fn buried(mut message: Message, queue: &Arc<str>, limit: u32) -> Message {
+fn buried(mut message: Message, queue: &Arc<str>, limit: u32, now: Timestamp) -> Message {
     message.strip_broker_headers();
     let shed = message.shed_headers(MESSAGE_HEAD_BYTES_MAX);
     if !shed.is_empty() {
@@ -185,7 +182,7 @@ fn buried(mut message: Message, queue: &Arc<str>, limit: u32) -> Message {
     let notes = [
         (header::DEAD_REASON, HeaderValue::Text(BuryReason::MaxDeliveries.label().to_owned())),
         (header::DEAD_DETAIL, HeaderValue::Text(detail)),
-        (header::DEAD_AT, HeaderValue::Int(now().as_millis())),
+        (header::DEAD_AT, HeaderValue::Int(now.as_millis())),
         (header::DEAD_LANE, HeaderValue::Text(queue.to_string())),
     ];
     message.headers.extend(notes.map(|(name, value)| (name.to_owned(), value)));

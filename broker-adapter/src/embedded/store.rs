@@ -3,12 +3,12 @@
 
 use super::{
     EmbeddedConfig, OpenError,
-    broker::now,
     cache::Cache,
     clients::Client,
     disk::{Disk, Note, OnceEntry, Writes},
     file::{Medium, classify},
     inbox::{AdminAnswer, Answer, Inbox, Request, Woken},
+    journal::{Done, Journal},
     record::Record,
     trouble::Trouble,
 };
@@ -17,12 +17,15 @@ use crate::{
     queue::{Change, ClientId, Full, Handed, Letter, Limits, QueueCore, QueueId, QueueName, Spot, Taken},
 };
 use bytes::Bytes;
-use quebert_dispatcher::ports::broker::{PublishError, Tag};
-use quebert_wire::Message;
+use quebert_dispatcher::ports::{
+    broker::{PublishError, Tag},
+    clock::Clock,
+};
+use quebert_wire::{Message, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -37,12 +40,13 @@ const BATCH_DELIVERED_BYTES: u64 = 16 << 20;
 /// When a client takes no events, how long until the next look.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// The store. Everything in it belongs to its thread.
+/// The store. Everything in it belongs to its thread, or to the host that drives it by hand.
 pub(super) struct Store {
     /// `None` while it can't be opened again after a fault. The first field: it closes before the medium gives up its lock.
     pub(super) disk: Option<Disk>,
     pub(super) config: EmbeddedConfig,
     pub(super) medium: Medium,
+    clock: Arc<dyn Clock>,
     /// The number of the last transaction that somebody was told of.
     pub(super) confirmed: u64,
     pub(super) core: QueueCore<()>,
@@ -52,7 +56,7 @@ pub(super) struct Store {
     pub(super) batch: Batch,
     pub(super) trouble: Option<Trouble>,
     inbox: Arc<Inbox>,
-    todo: VecDeque<Request>,
+    pub(super) todo: VecDeque<Request>,
     /// The last transaction had no place for more deliveries.
     more_to_deliver: bool,
     pub(super) over: bool,
@@ -61,10 +65,11 @@ pub(super) struct Store {
     /// Whom to tell that the store has closed.
     pub(super) last_words: Vec<Answer<()>>,
     /// When to look whether the file has become too large for what is in it.
-    pub(super) tidy_at: Option<Instant>,
+    pub(super) tidy_at: Option<Duration>,
     /// What the last compaction left, if that was still more than the contents seemed to call for: it is not repeated
     /// before the file has doubled. Otherwise 0.
     pub(super) incompressible: u64,
+    pub(super) journal: Journal,
 }
 
 /// What must be written and is true whatever happens; it waits for the next transaction that succeeds.
@@ -111,13 +116,19 @@ pub(super) enum Fate {
 
 impl Store {
     /// Opens the file and takes in what is stored.
-    pub(super) fn open(medium: Medium, config: EmbeddedConfig, inbox: Arc<Inbox>) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        medium: Medium,
+        config: EmbeddedConfig,
+        inbox: Arc<Inbox>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let (disk, shield) = medium.open()?;
         let limits = Limits { queue_messages_max: config.queue_messages_max, total_bytes_max: config.total_bytes_max };
         let mut store = Self {
             cache: Cache::new(config.cache_bytes),
             config,
             medium,
+            clock,
             confirmed: disk.number(),
             disk: Some(disk),
             core: QueueCore::new(limits),
@@ -133,6 +144,7 @@ impl Store {
             last_words: Vec::new(),
             tidy_at: None,
             incompressible: 0,
+            journal: Journal::default(),
         };
         let path = store.medium.path().to_path_buf();
         let interrupted = store.take_over().map_err(|fault| classify(&path, fault))?;
@@ -145,13 +157,10 @@ impl Store {
     /// Serves until the last client has gone.
     pub(super) fn run(mut self) {
         let ending = Ending(self.inbox.clone());
-        if let Err(error) = self.medium.reserve() {
-            tracing::warn!(file = %self.medium.path().display(), %error, "there is no room to keep in reserve");
-        }
-        self.tidy(true);
+        self.begin();
         while !self.over {
-            let end = self.next_wakeup();
-            if let Woken::Abandoned = self.inbox.take(&mut self.todo, end) {
+            let patience = self.next_wakeup().map(|at| at.saturating_sub(self.mono()));
+            if let Woken::Abandoned = self.inbox.take(&mut self.todo, patience) {
                 // As if the process had been killed. What is in the file is safe.
                 return;
             }
@@ -162,6 +171,24 @@ impl Store {
         for answer in last_words {
             let _ = answer.send(());
         }
+    }
+
+    /// What is done once, before the first turn.
+    pub(super) fn begin(&mut self) {
+        if let Err(error) = self.medium.reserve() {
+            tracing::warn!(file = %self.medium.path().display(), %error, "there is no room to keep in reserve");
+        }
+        self.tidy(true);
+    }
+
+    /// The moment, since some other one. Never goes back.
+    pub(super) fn mono(&self) -> Duration {
+        self.clock.now().mono
+    }
+
+    /// The moment on the wall.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.clock.now().wall
     }
 
     /// One transaction's worth of work.
@@ -225,6 +252,7 @@ impl Store {
                 }
                 Change::HandedOut { spot, again: false, .. } => drop(self.pending.marked.insert(spot.queue)),
                 Change::Returned { spot, crashes } => {
+                    self.journal.note(|| Done::Returned(spot));
                     self.pending.notes.insert(spot, Note { crashes, out: false });
                 }
             }
@@ -291,6 +319,12 @@ impl Store {
         batch.once.clear();
         if stored {
             self.cache.settle();
+            for (spot, record) in added {
+                self.journal.note(|| Done::added(spot, self.core.name(spot.queue), &record));
+            }
+            for taken in taken {
+                self.journal.note(|| Done::Taken(taken.spot()));
+            }
             return self.deliver(handed);
         }
         for (handed, _) in handed.iter().rev() {
@@ -332,27 +366,27 @@ impl Store {
             marks: marks.filter_map(|queue| Some((*queue, self.core.mark(*queue)?))).collect(),
             paused: self.batch.paused.clone(),
             once: self.batch.once.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect(),
-            now: now(),
+            now: self.wall(),
         }
     }
 
     /// When something is to do that nobody asks for.
-    fn next_wakeup(&self) -> Option<Instant> {
+    pub(super) fn next_wakeup(&self) -> Option<Duration> {
         if !self.todo.is_empty() || self.more_to_deliver {
-            return Some(Instant::now());
+            return Some(self.mono());
         }
         let retry_at = self.trouble.as_ref().map(|trouble| trouble.retry_at);
         if self.is_stuck() {
             return retry_at;
         }
         if self.core.waits_for_room() && self.somebody_listens() {
-            return Some(Instant::now() + LOOK_AGAIN);
+            return Some(self.mono() + LOOK_AGAIN);
         }
         retry_at.or(self.tidy_at)
     }
 
     /// Closes the file. Returns whom to tell.
-    fn close(mut self) -> Vec<Answer<()>> {
+    pub(super) fn close(mut self) -> Vec<Answer<()>> {
         self.try_now();
         self.tidy(true);
         if let Some(disk) = self.disk.take()

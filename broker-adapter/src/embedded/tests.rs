@@ -5,12 +5,12 @@ mod sick;
 use self::sick::Sick;
 use super::{
     EmbeddedBroker, EmbeddedConfig,
-    broker::now,
     disk::OnceEntry,
     file::Medium,
     inbox::{Inbox, Publish, Request},
     record::Record,
     store::Store,
+    time::Machine,
 };
 use crate::{
     admin::{Admin, AdminError, Place, Position, Sweeper, Take},
@@ -22,11 +22,7 @@ use quebert_dispatcher::ports::{
     broker::{Broker, BrokerEvent, Delivery, PublishError, Source, Target},
 };
 use quebert_wire::{Message, Timestamp};
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Nothing is cached, so that every delivery of an earlier transaction's message is read.
@@ -53,7 +49,10 @@ impl Bench {
 
     fn on(disk: Sick) -> Self {
         let medium = Medium::backend(Path::new("sick"), disk.clone());
-        Self { store: Store::open(medium, config(), Arc::new(Inbox::default())).unwrap(), disk }
+        Self {
+            store: Store::open(medium, config(), Arc::new(Inbox::default()), Arc::new(Machine::new())).unwrap(),
+            disk,
+        }
     }
 
     /// What is found after a loss of power.
@@ -64,7 +63,7 @@ impl Bench {
     fn ask_to_publish(&mut self, message: &Message) -> Published {
         let (answer, answered) = oneshot::channel();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let record = Record::new(message, now()).unwrap();
+        let record = Record::new(message, self.store.wall()).unwrap();
         let target = Target::Queue("work".into());
         self.store.take_in(Request::Publish(Publish { target, record, from: None, permit, answer }));
         answered
@@ -299,7 +298,7 @@ async fn a_sweep_goes_past_pages_that_cannot_be_read() {
         let letter = Letter { payload: (), bytes: 21, at_ms: 0, id: 0, home: None };
         let spot = bench.store.core.publish(queue, letter, false).unwrap();
         // A head, and nothing behind it.
-        let record = Record::new(&message("x"), now()).unwrap().seal(0).slice(..21);
+        let record = Record::new(&message("x"), Timestamp::default()).unwrap().seal(0).slice(..21);
         bench.store.batch.added.push((spot, record));
     }
     bench.publish("readable").unwrap();
@@ -337,7 +336,7 @@ fn a_compaction_is_not_repeated_for_nothing() {
     }
     bench.store.turn();
     assert_eq!(bench.disk.image().len() as u64, length, "there was room for them");
-    bench.store.tidy_at = Some(Instant::now());
+    bench.store.tidy_at = Some(bench.store.mono());
     bench.store.tidy(false);
     assert_eq!(bench.disk.image().len() as u64, length);
     assert_eq!(bench.store.tidy_at, None, "it has had its look");

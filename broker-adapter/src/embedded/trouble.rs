@@ -6,7 +6,7 @@ use super::{
     store::{Fate, Store},
 };
 use quebert_dispatcher::ports::broker::BrokerEvent;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The first pause.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -16,7 +16,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The disk doesn't take what is written.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    pub(super) retry_at: Instant,
+    pub(super) retry_at: Duration,
     pause: Duration,
     words: String,
     /// Nothing can be written until the next try. Otherwise tasks are settled and delivered, and only what is new is
@@ -49,6 +49,7 @@ impl Store {
 
     /// From now on publishes are refused, until a try goes well.
     pub(super) fn begin_trouble(&mut self, words: String) {
+        let now = self.mono();
         if let Some(trouble) = &mut self.trouble {
             if trouble.words != words {
                 tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write");
@@ -56,13 +57,13 @@ impl Store {
             trouble.words = words;
             trouble.stuck = true;
             trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
-            trouble.retry_at = Instant::now() + trouble.pause;
+            trouble.retry_at = now + trouble.pause;
             return;
         }
         tracing::error!(file = %self.medium.path().display(), error = words, "the store can't write; publishes are refused");
         // Whatever the trouble is: should it be a full disk, settling goes on in the room that this makes.
         self.medium.release_reserve();
-        self.trouble = Some(Trouble { retry_at: Instant::now() + PAUSE_MIN, pause: PAUSE_MIN, words, stuck: true });
+        self.trouble = Some(Trouble { retry_at: now + PAUSE_MIN, pause: PAUSE_MIN, words, stuck: true });
         self.tell_all(|| BrokerEvent::Blocked(true));
     }
 
@@ -74,7 +75,7 @@ impl Store {
 
     /// Tries again, if it is time.
     pub(super) fn try_again(&mut self) {
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.retry_at <= Instant::now()) {
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.retry_at <= self.mono()) {
             self.try_now();
         }
     }

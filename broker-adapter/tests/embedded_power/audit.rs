@@ -1,13 +1,12 @@
 //! What a store holds after a crash, as its users see it: from a copy of the disk, so that looking changes nothing.
 
 use super::{
-    disk::Disk,
     ledger::{Found, Ledger, QUEUES, Spot, id, once},
     life::{config, within},
 };
 use quebert_broker_adapter::{
     admin::{Admin as _, Enqueue, Enqueued, Position, Sweeper, Take},
-    embedded::{EmbeddedBroker, OpenError},
+    embedded::{EmbeddedBroker, OpenError, simulation::Disk},
 };
 use quebert_dispatcher::ports::{
     BoxFuture,

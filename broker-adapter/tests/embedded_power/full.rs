@@ -3,12 +3,14 @@
 
 use super::{
     audit::audit,
-    disk::{Disk, Loss},
     ledger::{Copy, Key, Ledger, Spot},
     life::{config, within},
     run,
 };
-use quebert_broker_adapter::embedded::EmbeddedBroker;
+use quebert_broker_adapter::embedded::{
+    EmbeddedBroker,
+    simulation::{Disk, Loss, PowerCut, SECTOR},
+};
 use quebert_dispatcher::ports::broker::{Broker as _, PublishError};
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::time::{Duration, Instant};
@@ -29,7 +31,7 @@ async fn a_full_disk_refuses_publishes_and_says_why() {
     let confirmed = ledger.alive();
     disk.kill();
     drop(broker);
-    let disk = disk.after(Loss::All, &mut StdRng::seed_from_u64(1));
+    let disk = disk.after(PowerCut { loss: Loss::All, sector: SECTOR }, &mut StdRng::seed_from_u64(1));
     audit(&disk, &mut ledger).await.unwrap();
     assert!(ledger.wrong.is_empty(), "{:#?}", ledger.wrong);
     assert!(confirmed >= 200 && ledger.alive() == confirmed, "{confirmed} confirmed, {} there", ledger.alive());
@@ -55,7 +57,7 @@ async fn publishes_go_on_when_there_is_room_again_and_nothing_confirmed_is_lost(
     let confirmed = ledger.alive();
     disk.kill();
     drop(broker);
-    let disk = disk.after(Loss::All, &mut StdRng::seed_from_u64(1));
+    let disk = disk.after(PowerCut { loss: Loss::All, sector: SECTOR }, &mut StdRng::seed_from_u64(1));
     audit(&disk, &mut ledger).await.unwrap();
     assert!(ledger.wrong.is_empty(), "{:#?}", ledger.wrong);
     assert!(confirmed > 300 && ledger.alive() >= confirmed, "{confirmed} confirmed, {} there", ledger.alive());

@@ -1,13 +1,10 @@
 //! One life of the broker, from an opening to a loss of power: clients that publish, take, settle and move, all at once.
 //! What they asked for and what they were told goes into the ledger; nothing is judged here but single answers.
 
-use super::{
-    disk::Disk,
-    ledger::{self, Copy, Fate, Found, Key, Ledger, QUEUES, Spot},
-};
+use super::ledger::{self, Copy, Fate, Found, Key, Ledger, QUEUES, Spot};
 use quebert_broker_adapter::{
     admin::{Admin as _, Position, Sweeper, Take},
-    embedded::{EmbeddedBroker, EmbeddedConfig, OpenError},
+    embedded::{EmbeddedBroker, EmbeddedConfig, OpenError, simulation::Disk},
 };
 use quebert_dispatcher::ports::{
     BoxFuture,

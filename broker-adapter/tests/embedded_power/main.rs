@@ -8,17 +8,18 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 mod audit;
-mod disk;
 mod full;
 mod ledger;
 mod life;
 mod requests;
 
 use audit::audit;
-use disk::{Disk, Loss};
 use ledger::Ledger;
 use life::{Counts, Life};
-use quebert_broker_adapter::embedded::OpenError;
+use quebert_broker_adapter::embedded::{
+    OpenError,
+    simulation::{Disk, Loss, PowerCut, SECTOR},
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -132,7 +133,7 @@ fn history(seed: u64, prepare: &dyn Fn(&Disk)) -> Tally {
         tally.at_opening += u64::from(opened.is_err());
         tally.crashes += 1;
         let loss = [Loss::All, Loss::None, Loss::Torn, Loss::Torn, Loss::Dropped, Loss::Tail][rng.random_range(0..6)];
-        disk = disk.after(loss, &mut rng);
+        disk = disk.after(PowerCut { loss, sector: SECTOR }, &mut rng);
         match runtime.block_on(audit(&disk, &mut ledger)) {
             Ok(()) => born = true,
             // Nothing was ever confirmed in it, and it is known to be no store; a file would not have its name yet.

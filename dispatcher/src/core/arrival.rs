@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     event::{Event, ExpiryStage, Purpose, Settlement},
+    planted::planted,
     ports::broker::{Delivery, Opening, Tag, Target},
     verdict::BuryReason,
 };
@@ -38,6 +39,10 @@ impl Core {
         };
         match read {
             Ok(decoded) => self.on_task(lane, delivery, decoded),
+            Err(_) if planted!(PoisonLoop) => {
+                self.actions.push_back(Action::GiveBack(delivery.tag));
+                self.count_settlement(lane, Settlement::Requeued, None, 0, None);
+            }
             Err(error) => {
                 let reason = match error {
                     DecodeError::NotAllowed(_) => BuryReason::NotAllowed,
@@ -165,14 +170,19 @@ impl Core {
         }
         let ticket = &self.tickets[id];
         let attempts = ticket.book.attempts;
-        if self.policy_of(ticket).max_attempts.is_some_and(|max| attempts >= max) {
+        if self
+            .policy_of(ticket)
+            .max_attempts
+            .is_some_and(|max| attempts >= max + u32::from(planted!(AttemptsOffByOne)))
+        {
             return self.bury(id, BuryReason::MaxAttempts, format!("{attempts} attempts were made already"));
         }
         let due = ticket.facts().due_at(&ticket.book);
         match due.map(|due| due.since(self.now.wall)).filter(|wait| !wait.is_zero()) {
             None => self.enqueue(id, task, false),
             Some(wait) if wait <= self.config.hold_max => {
-                let timer = self.timers.set(self.now.mono + wait, Timer::Due(id));
+                let never = if planted!(HeldForgotten) { Duration::from_secs(1 << 30) } else { Duration::ZERO };
+                let timer = self.timers.set(self.now.mono + wait + never, Timer::Due(id));
                 self.set_state(id, State::Held { timer, task });
             }
             Some(wait) => self.delay(id, wait),
@@ -284,7 +294,7 @@ impl Core {
             return;
         }
         let ticket = &mut self.tickets[id];
-        if let Some(key) = ticket.key.clone() {
+        if let Some(key) = ticket.key.clone().filter(|_| !planted!(OrphanForgotten)) {
             self.orphans.insert(key, id);
         }
         match &ticket.state {
@@ -376,7 +386,7 @@ impl Core {
         attempts: u32,
         age: Option<Duration>,
     ) {
-        *self.settlements.entry(result).or_default() += 1;
+        *self.settlements.entry(result).or_default() += if planted!(SettledTwice) { 2 } else { 1 };
         self.emit(Event::Settled { lane: self.config.lanes[lane].name.clone(), result, task, attempts, age });
     }
 

@@ -10,6 +10,7 @@ use crate::{
     event::{Event, ExpiryStage},
     history::{self, Past},
     outcome::Outcome,
+    planted::planted,
     ports::mediator::{Attempt, Before, TraceContext},
     verdict::{BuryReason, RetryAfter, RetryReason, Verdict, judge},
 };
@@ -70,12 +71,14 @@ impl Core {
             return if unsaved { self.park(id, Resume::Place) } else { self.forget(id) };
         }
         let before = match (before, self.config.hook_error) {
+            (Ok(Before::Drop), _) if planted!(HookDropIgnored) => Before::Send,
+            (Err(_), _) if planted!(HookErrorSwallowed) => Before::Send,
             (Ok(before), _) => before,
             (Err(_), HookErrorRule::Send) => Before::Send,
             (Err(detail), HookErrorRule::Bury) => Before::Bury(detail),
             (Err(_), HookErrorRule::PutOff) => Before::PutOff(self.policy_delay(id, RetryAfter::Policy)),
         };
-        let over = self.tickets[id].facts().has_expired(self.now.wall);
+        let over = self.tickets[id].facts().has_expired(self.now.wall) && !planted!(ExpiryOnArrivalOnly);
         let before = match Destination::of(&attempt.task.url) {
             Ok(destination) => {
                 attempt.task.destination = destination;
@@ -108,6 +111,9 @@ impl Core {
         let ticket = &self.tickets[id];
         let timeout = self.timeout_of(ticket);
         attempt.deadline = self.now.wall.saturating_add(timeout);
+        if planted!(AckBeforeDispatch) && !ticket.unsaved {
+            self.actions.extend(ticket.tag.map(Action::Ack));
+        }
         self.set_state(id, State::Sending { slot, started: self.now.mono });
         self.emit(Event::AttemptStarted {
             lane: attempt.lane.clone(),
@@ -191,6 +197,8 @@ impl Core {
         let facts = ticket.facts();
         let timeout = facts.timeout.unwrap_or(lane.attempt_timeout).min(lane.attempt_timeout_max);
         match facts.expires_at {
+            Some(_) if planted!(ExpiryNotCut) => timeout,
+            Some(_) if planted!(ExpiryOnArrivalOnly) => timeout,
             Some(at) => timeout.min(at.since(self.now.wall)),
             None => timeout,
         }

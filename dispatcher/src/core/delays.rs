@@ -11,6 +11,7 @@ use super::{
 use crate::{
     event::{Event, Purpose, Settlement},
     grid::Step,
+    planted::planted,
     ports::broker::{Delivery, Opening, PublishError, Source, Tag, Target},
     verdict::BuryReason,
 };
@@ -92,7 +93,9 @@ impl Delays {
 
 impl Core {
     pub(super) fn on_delay_exists(&mut self, step: Step) {
-        self.know_delay(step);
+        if !planted!(DelayNotLearned) {
+            self.know_delay(step);
+        }
     }
 
     pub(super) fn on_delay_settled(&mut self, step: Step) {

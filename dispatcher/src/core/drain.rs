@@ -4,6 +4,7 @@ use super::{Action, Core, Phase, TicketId, Timer, ticket::State};
 use crate::{
     event::{Event, Settlement},
     grid::Step,
+    planted::planted,
     ports::broker::Source,
 };
 use quebert_wire::Bookkeeping;
@@ -23,8 +24,11 @@ impl Core {
         self.timers.set(deadline, Timer::DrainOver);
         let waiting: Vec<TicketId> =
             self.tickets.iter().filter(|(_, ticket)| ticket.state.is_buffered()).map(|(id, _)| id).collect();
-        for id in waiting {
+        for id in waiting.into_iter().filter(|_| !planted!(DrainSends)) {
             self.hand_back(id);
+        }
+        if planted!(DrainCuts) {
+            self.on_drain_over();
         }
     }
 
@@ -54,8 +58,10 @@ impl Core {
 
     fn give_back(&mut self, id: TicketId) {
         self.count_settled(id, Settlement::Requeued);
-        if let Some(tag) = self.tickets.remove(id).and_then(|ticket| ticket.tag) {
-            self.actions.push_back(Action::GiveBack(tag));
+        if let Some(tag) = self.tickets.remove(id).and_then(|ticket| ticket.tag)
+            && !planted!(GiveBackForgotten)
+        {
+            self.actions.push_back(if planted!(GiveBackIsAck) { Action::Ack(tag) } else { Action::GiveBack(tag) });
         }
     }
 

@@ -1,7 +1,10 @@
 //! Lanes: their slots, and whose turn it is.
 
 use super::{destinations::DestId, recall::LastAcks, ticket::Slot, timers::TimerId};
-use crate::config::{CoreConfig, Schedule};
+use crate::{
+    config::{CoreConfig, Schedule},
+    planted::planted,
+};
 use std::{collections::BTreeSet, time::Duration};
 
 /// How long a lane counts as mixed after tasks of two destinations came one after the other.
@@ -84,10 +87,10 @@ impl Lanes {
             .lanes
             .iter()
             .map(|lane| Rank {
-                priority: lane.priority,
+                priority: if planted!(PriorityInverted) { u8::MAX - lane.priority } else { lane.priority },
                 weight: i64::from(lane.weight.max(1)),
-                slots_own: lane.slots_own,
-                slots_max: lane.slots_max.max(1),
+                slots_own: lane.slots_own.saturating_add(planted!(SlotOffByOne).into()),
+                slots_max: lane.slots_max.max(1).saturating_add(planted!(SlotOffByOne).into()),
             })
             .collect();
         self.order = (0..self.ranks.len()).collect();
@@ -120,7 +123,10 @@ impl Lanes {
             return None;
         }
         let lane = match self.schedule {
-            Schedule::Strict { pass_over_max } => self.pick_strict(pass_over_max.unwrap_or(u32::MAX)),
+            Schedule::Strict { pass_over_max } => {
+                let bound = pass_over_max.filter(|_| !planted!(LaneStarved));
+                self.pick_strict(bound.unwrap_or(u32::MAX))
+            }
             Schedule::Weighted => self.pick_weighted(),
         }?;
         self.all[lane].shared_used += 1;

@@ -3,6 +3,7 @@
 use super::{Action, Core, Inlet, Phase, TicketId, Timer, lanes::Flow};
 use crate::{
     event::Event,
+    planted::planted,
     ports::broker::{Opening, Source},
 };
 use std::time::Duration;
@@ -20,6 +21,8 @@ impl Core {
         }
         self.emit(Event::LanePaused { lane: self.config.lanes[lane].name.clone(), paused });
         match flow {
+            Flow::Open if planted!(PauseIgnored) => {}
+            Flow::Paused if planted!(ResumeForgotten) => {}
             Flow::Open => self.pause(lane),
             // At the broker it is paused still.
             Flow::Resuming(timer) => {

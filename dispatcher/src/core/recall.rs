@@ -3,7 +3,7 @@
 //! An ack is never confirmed by the broker, so when a connection is lost nobody knows which of the last acks arrived.
 //! Not kept here: tasks without an identity of their own. Two of those may look alike and still be two tasks.
 
-use crate::grid::Step;
+use crate::{grid::Step, planted::planted};
 use quebert_wire::TaskId;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -68,7 +68,7 @@ impl Recall {
     /// Whether a redelivery is of a settled copy; each is recognised once a loss, since it comes once a loss.
     pub(crate) fn recognise(&mut self, now: Duration, key: &CopyKey) -> bool {
         self.forget_old(now);
-        self.settled.remove(key).is_some()
+        self.settled.remove(key).is_some() && !planted!(RecallForgotten)
     }
 
     fn forget_old(&mut self, now: Duration) {

@@ -5,14 +5,17 @@ use super::{
     destinations::{DestId, UNHEARD_PART},
     ticket::{Slot, State},
 };
-use crate::event::{Event, ExpiryStage};
+use crate::{
+    event::{Event, ExpiryStage},
+    planted::planted,
+};
 use quebert_wire::Task;
 use std::time::Duration;
 
 impl Core {
     /// Gives every free slot to the task whose turn it is.
     pub(super) fn grant(&mut self) {
-        while self.phase == Phase::Running {
+        while self.phase == Phase::Running || (planted!(DrainSends) && self.phase == Phase::Draining) {
             let Some((lane, slot)) = self.lanes.take_slot() else { return };
             let (_, dest) = *self.lanes.of(lane).eligible.first().expect("a lane gets a slot only if it could send");
             let (_, ticket) = *self.destinations.of(dest).waiting[lane].front().expect("eligible means waiting");
@@ -105,7 +108,9 @@ impl Core {
 
     /// A request to `dest` is over, and its slot is free.
     pub(super) fn vacate(&mut self, dest: DestId, lane: usize, slot: Slot) {
-        self.lanes.free_slot(lane, slot);
+        if !(planted!(SlotLeaked) && self.deliveries.is_multiple_of(20)) {
+            self.lanes.free_slot(lane, slot);
+        }
         self.destinations.of_mut(dest).vacate(lane);
         self.refresh_eligible(dest);
         self.report_destination(dest);
@@ -178,6 +183,9 @@ impl Core {
 
     pub(super) fn on_expiry(&mut self, id: TicketId) {
         if !self.tickets.get(id).is_some_and(|ticket| matches!(ticket.state, State::Waiting { .. })) {
+            return;
+        }
+        if planted!(ExpiryOnArrivalOnly) {
             return;
         }
         if !self.expire_if_over(id, ExpiryStage::BeforeDispatch) {

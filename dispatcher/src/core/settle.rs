@@ -10,6 +10,7 @@ use super::{
 use crate::{
     event::{Event, ExpiryStage, Purpose, Settlement},
     grid::Step,
+    planted::planted,
     ports::broker::{PublishError, Target},
     verdict::{BuryReason, Retry, RetryReason, Verdict},
 };
@@ -42,7 +43,14 @@ impl Core {
         self.count_settled(id, result);
         let ticket = self.tickets.remove(id).expect("what is settled is in hand");
         let tag = ticket.tag.expect("only a delivery in hand is settled");
-        self.actions.push_back(Action::Ack(tag));
+        let acked = match &ticket.state {
+            _ if planted!(AckBeforeDispatch) => ticket.unsaved,
+            State::Moving(_) if planted!(AckBeforeConfirm) => true,
+            _ => planted!(LeakedDelivery) && self.deliveries.is_multiple_of(50),
+        };
+        if !acked {
+            self.actions.push_back(Action::Ack(tag));
+        }
         if let Some(key) = ticket.key {
             let window = self.config.lanes[ticket.lane].window;
             self.lanes.of_mut(ticket.lane).last_acks.push(key, window);
@@ -57,7 +65,7 @@ impl Core {
         let facts = ticket.facts();
         let policy = self.policy_of(ticket);
         let attempts = ticket.book.attempts;
-        if policy.max_attempts.is_some_and(|max| attempts >= max) {
+        if policy.max_attempts.is_some_and(|max| attempts >= max + u32::from(planted!(AttemptsOffByOne))) {
             let detail =
                 format!("{attempts} of {attempts} attempts failed, the last one with {}", retry.reason.label());
             return self.bury(id, BuryReason::MaxAttempts, detail);
@@ -70,7 +78,7 @@ impl Core {
                 format!("the next attempt would come {}s after the task, of {}s", age.as_secs(), max.as_secs());
             return self.bury(id, BuryReason::MaxAttempts, detail);
         }
-        if facts.expires_at.is_some_and(|at| due >= at) {
+        if facts.expires_at.is_some_and(|at| due >= at) && !planted!(RetryBeyondExpiry) {
             return self.expire(id, ExpiryStage::BeforeRetry);
         }
         self.schedule_again(id, retry.reason, delay);
@@ -131,7 +139,10 @@ impl Core {
         let ticket = &mut self.tickets[id];
         let queue = self.config.lanes[ticket.lane].queue.clone();
         // Whoever takes it out of the grid reads the notes only, not the task.
-        ticket.book.due_at = ticket.facts().due_at(&ticket.book);
+        ticket.book.due_at = match ticket.facts().due_at(&ticket.book) {
+            Some(_) if planted!(GridRoundsDown) => Some(now.saturating_add(step.length())),
+            due => due,
+        };
         ticket.book.hop_at = Some(now);
         ticket.book.return_to = Some(queue.to_string());
         self.begin_move(id, Target::Delay(step), Purpose::Retry, Settlement::Retried, &[]);
@@ -139,7 +150,8 @@ impl Core {
 
     /// Whether its time is over; if so it is expired.
     pub(super) fn expire_if_over(&mut self, id: TicketId, stage: ExpiryStage) -> bool {
-        let over = self.tickets[id].facts().has_expired(self.now.wall);
+        let late = planted!(ExpiryOnArrivalOnly) && !matches!(stage, ExpiryStage::Received);
+        let over = self.tickets[id].facts().has_expired(self.now.wall) && !late;
         if over {
             if matches!(self.tickets[id].state, State::Waiting { .. }) {
                 self.unqueue(id);
@@ -154,7 +166,7 @@ impl Core {
         let lane = self.config.lanes[ticket.lane].name.clone();
         let task = ticket.facts().id.clone();
         self.emit(Event::Expired { lane, task, stage });
-        if self.config.bury_expired {
+        if self.config.bury_expired && !planted!(LostExpired) {
             let detail = format!("expired {}", stage.label().replace('_', " "));
             self.bury_as(id, BuryReason::Expired, detail, Settlement::Expired);
         } else {
@@ -180,6 +192,9 @@ impl Core {
         ];
         let task = ticket.facts.as_ref().map(|facts| facts.id.clone());
         self.emit(Event::Buried { lane: config.name.clone(), task, reason, detail });
+        if planted!(LostDeadLetter) {
+            return self.finish(id, settles_as);
+        }
         self.begin_move(id, target, Purpose::DeadLetter, settles_as, &notes);
     }
 
@@ -201,6 +216,9 @@ impl Core {
         if let Some(facts) = &ticket.facts {
             ticket.book.id = Some(facts.id.as_str().to_owned());
             ticket.book.copy = ticket.book.copy.saturating_add(1);
+            if planted!(AttemptsReset) && purpose == Purpose::Retry {
+                ticket.book.attempts = 0;
+            }
             ticket.book.write(&mut message.headers);
         }
         for (name, value) in notes {
@@ -220,11 +238,20 @@ impl Core {
         }
         next.published_at = Some(self.now.mono);
         let (target, message) = (next.target.clone(), next.message.clone());
-        let replaces = ticket.tag;
+        let mut replaces = ticket.tag;
+        if planted!(AckBeforeConfirm) && next.failures == 0 {
+            self.actions.extend(replaces.take().map(Action::Ack));
+        }
         self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message, replaces });
     }
 
     pub(super) fn on_ticket_published(&mut self, id: TicketId, result: &Result<(), PublishError>) {
+        let taken = match result {
+            Err(PublishError::Unknown(_)) => planted!(TimeoutIsStored),
+            Err(PublishError::Refused(_)) => planted!(NackIsStored),
+            _ => false,
+        };
+        let result = if taken { &Ok(()) } else { result };
         let Some(ticket) = self.tickets.get_mut(id) else { return };
         let State::Moving(next) = &mut ticket.state else { return };
         let Some(published_at) = next.published_at.take() else { return };
@@ -253,7 +280,9 @@ impl Core {
                     self.know_delay(step);
                 }
                 let at = self.now.mono + publish_again_after(failures);
-                self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Ticket(id))));
+                if !planted!(PublishNotRetried) {
+                    self.timers.set(at, Timer::PublishAgain(PublishId(Mover::Ticket(id))));
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     app::{App, Running},
     compose::{self, ComposeError, Engine},
     config::Config,
+    intake::now,
     logs::{self, LogLevel},
     signals::{Signals, Stop},
 };
@@ -166,7 +167,7 @@ fn reload(running: &Running, current: &mut Config, level: &LogLevel, load: &impl
     let next = match load() {
         Ok(next) => next,
         Err(failure) => {
-            running.metrics.reloaded(false);
+            running.metrics.reloaded(false, now());
             error!(error = %failure, "config not reloaded; everything stays as it is");
             return;
         }
@@ -174,7 +175,7 @@ fn reload(running: &Running, current: &mut Config, level: &LogLevel, load: &impl
     level.set(next.log_level);
     running.handle.reconfigure(next.core.clone());
     running.metrics.limits(&next.core.lanes);
-    running.metrics.reloaded(true);
+    running.metrics.reloaded(true, now());
     info!(taken_over = current.changes(&next).taken_over.join(" "), "config reloaded");
     let need_restart = running.config.changes(&next).need_restart;
     if !need_restart.is_empty() {

@@ -1,23 +1,12 @@
 //! What the kernel tells of this process, read from /proc/self. Where there is no /proc, nothing is told.
 
+use quebert_metrics::ProcessReading;
 use std::fs;
 
 /// Clock ticks a second in /proc/self/stat: 100 on every Linux architecture that Rust runs on (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
-/// One reading.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Reading {
-    pub(super) cpu_seconds: f64,
-    pub(super) resident_bytes: f64,
-    pub(super) virtual_bytes: f64,
-    pub(super) open_fds: f64,
-    pub(super) max_fds: f64,
-    pub(super) threads: f64,
-    pub(super) start_seconds: f64,
-}
-
-pub(super) fn read() -> Option<Reading> {
+pub(super) fn read() -> Option<ProcessReading> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The command's name is in parentheses and may hold spaces; proc(5) counts the fields after it from 3.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -31,7 +20,7 @@ pub(super) fn read() -> Option<Reading> {
     let max_fds = limits.lines().find_map(|l| l.strip_prefix("Max open files"))?.split_whitespace().next()?;
     let boot = fs::read_to_string("/proc/stat").ok()?;
     let boot = boot.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;
-    Some(Reading {
+    Some(ProcessReading {
         cpu_seconds: (field(14)? + field(15)?) / TICKS,
         resident_bytes: kib("VmRSS")?,
         virtual_bytes: kib("VmSize")?,

@@ -16,14 +16,15 @@ use proptest::{
     test_runner::{FileFailurePersistence, TestCaseError},
 };
 
-/// `PROPTEST_CASES` says how many runs each test makes; 64 without, some seconds in all.
+/// `PROPTEST_CASES` says how many runs each test makes; 64 without, some seconds in all. With
+/// `PROPTEST_DISABLE_FAILURE_PERSISTENCE` a failing run is not kept: whoever breaks the core on purpose wants none of it.
 fn settings() -> ProptestConfig {
     let default = ProptestConfig::default();
+    let keep = std::env::var_os("PROPTEST_DISABLE_FAILURE_PERSISTENCE").is_none();
     ProptestConfig {
         cases: if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 64 },
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
-            "src/core/tests/machine.proptest-regressions",
-        ))),
+        failure_persistence: keep
+            .then(|| Box::new(FileFailurePersistence::Direct("src/core/tests/machine.proptest-regressions")) as Box<_>),
         max_shrink_iters: default.max_shrink_iters.min(20_000),
         ..default
     }

@@ -176,7 +176,7 @@ impl Kind {
 const HEAD: &str = "\
 # Metrics
 
-<!-- Made from quebert/src/metrics/list.rs by `UPDATE_DOCS=1 cargo test -p quebert metrics`. -->
+<!-- Made from dispatcher/metrics/src/list.rs by `UPDATE_DOCS=1 cargo test -p quebert --lib metrics`. -->
 
 `quebert run` serves these at `/metrics` of its admin address (`admin.listen`, by default 127.0.0.1:9464), in the
 Prometheus text format (`text/plain; version=0.0.4`).

@@ -1,0 +1,16 @@
+//! What can be seen of a dispatcher from outside: its metrics, and whether it is ready. Both are observers of its events;
+//! they decide nothing and ask nobody. They read neither clock nor `/proc`: time is an argument, and what only a process
+//! knows of itself is handed in, so that a simulated dispatcher has the same metrics as a real one.
+
+mod health;
+pub mod list;
+mod maker;
+mod observe;
+mod registry;
+
+pub use health::Health;
+pub use prometheus::proto;
+pub use registry::{CONTENT_TYPE, Metrics, ProcessReading, RuntimeReading, Waiting};
+
+#[cfg(test)]
+mod tests;

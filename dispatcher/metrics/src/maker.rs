@@ -1,0 +1,60 @@
+//! Makes metrics by their name in the list, so that nothing is exported that the list does not have.
+
+use crate::list::{Kind, METRICS, Spec};
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+pub(crate) struct Maker<'a>(pub(crate) &'a Registry);
+
+impl Maker<'_> {
+    fn spec(name: &str) -> &'static Spec {
+        METRICS.iter().find(|s| s.name == name).expect("every metric stands in the list: a test makes them all")
+    }
+
+    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let collector = made.expect("names and labels of the list are valid: a test makes them all");
+        self.0.register(Box::new(collector.clone())).expect("each metric is made once");
+        collector
+    }
+
+    fn opts(name: &str) -> (Opts, &'static [&'static str]) {
+        let spec = Self::spec(name);
+        (Opts::new(spec.name, spec.help), spec.labels)
+    }
+
+    pub(crate) fn counters(&self, name: &str) -> IntCounterVec {
+        let (opts, labels) = Self::opts(name);
+        self.register(IntCounterVec::new(opts, labels))
+    }
+
+    pub(crate) fn float_counters(&self, name: &str) -> CounterVec {
+        let (opts, labels) = Self::opts(name);
+        self.register(CounterVec::new(opts, labels))
+    }
+
+    pub(crate) fn gauges(&self, name: &str) -> IntGaugeVec {
+        let (opts, labels) = Self::opts(name);
+        self.register(IntGaugeVec::new(opts, labels))
+    }
+
+    pub(crate) fn gauge(&self, name: &str) -> IntGauge {
+        self.gauges(name).with_label_values::<&str>(&[])
+    }
+
+    pub(crate) fn float_gauges(&self, name: &str) -> GaugeVec {
+        let (opts, labels) = Self::opts(name);
+        self.register(GaugeVec::new(opts, labels))
+    }
+
+    pub(crate) fn float_gauge(&self, name: &str) -> Gauge {
+        self.float_gauges(name).with_label_values::<&str>(&[])
+    }
+
+    pub(crate) fn histograms(&self, name: &str) -> HistogramVec {
+        let spec = Self::spec(name);
+        let Kind::Histogram(buckets) = spec.kind else { panic!("{name} is a histogram in the list") };
+        let opts = HistogramOpts::new(spec.name, spec.help).buckets(buckets.to_vec());
+        self.register(HistogramVec::new(opts, spec.labels))
+    }
+}

@@ -1,0 +1,165 @@
+//! What is exported, and that list and numbers agree.
+
+use super::*;
+use crate::list::METRICS;
+use prometheus::proto::MetricType;
+use quebert_dispatcher::{
+    backoff::RetryPolicy,
+    config::LaneConfig,
+    event::{Event, Settlement},
+    ports::observer::Observer,
+    verdict::StatusRules,
+};
+use quebert_wire::Timestamp;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+fn lane(name: &str) -> LaneConfig {
+    LaneConfig {
+        name: name.into(),
+        queue: name.into(),
+        priority: 1,
+        weight: 1,
+        slots_own: 0,
+        slots_max: 64,
+        window: 128,
+        attempt_timeout: Duration::from_secs(30),
+        attempt_timeout_max: Duration::from_secs(60),
+        ttl_default: None,
+        retry: RetryPolicy::default(),
+        status: StatusRules::default(),
+    }
+}
+
+fn metrics() -> Metrics {
+    let lanes = ["high", "medium", "low"].map(lane);
+    let health = Arc::new(Health::new(lanes.iter().map(|l| l.name.clone())));
+    Metrics::new(&lanes, 2, health, Timestamp::from_millis(1_767_225_600_500))
+}
+
+fn text(metrics: &Metrics) -> String {
+    String::from_utf8(metrics.encode()).unwrap()
+}
+
+fn settle(lane: &str, result: Settlement) -> Event {
+    Event::Settled { lane: lane.into(), result, task: None, attempts: 1, age: Some(Duration::from_secs(1)) }
+}
+
+#[test]
+fn everything_exported_stands_in_the_list() {
+    let metrics = metrics();
+    metrics.process(&ProcessReading::default());
+    metrics.runtime(&RuntimeReading { alive_tasks: 1, busy: vec![Duration::ZERO] });
+    let text = text(&metrics);
+    for line in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let spec = METRICS.iter().find(|s| s.name == name).unwrap_or_else(|| panic!("{name} is not in the list"));
+        assert_eq!(spec.kind.name(), kind, "{name}");
+    }
+}
+
+#[test]
+fn label_sets_that_are_known_start_at_zero() {
+    let text = text(&metrics());
+    for series in [
+        "quebert_deliveries_total{queue=\"low\",redelivered=\"true\"} 0",
+        "quebert_settlements_total{queue=\"high\",result=\"requeued\"} 0",
+        "quebert_retries_scheduled_total{queue=\"high\",reason=\"overload\"} 0",
+        "quebert_dead_lettered_total{queue=\"medium\",reason=\"undecodable\"} 0",
+        "quebert_tasks_expired_total{queue=\"medium\",stage=\"in_flight\"} 0",
+        "quebert_publish_confirms_total{purpose=\"due\",result=\"returned\"} 0",
+        "quebert_broker_reconnects_total{reason=\"heartbeat\"} 0",
+        "quebert_dispatch_attempts_total{destination=\"_other\",outcome=\"5xx\",queue=\"low\"} 0",
+        "quebert_metrics_label_overflow_total{label=\"destination\"} 0",
+        "quebert_config_reloads_total{result=\"error\"} 0",
+        "quebert_task_wait_seconds_count{queue=\"high\"} 0",
+        "quebert_task_duration_seconds_count{queue=\"high\",result=\"succeeded\"} 0",
+        "quebert_queue_concurrency_limit{queue=\"high\"} 64",
+        "quebert_broker_connected 0",
+        "quebert_ready 0",
+    ] {
+        assert!(text.lines().any(|l| l == series), "{series} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn what_is_held_is_delivered_less_settled() {
+    let metrics = metrics();
+    let lane: Arc<str> = "high".into();
+    for redelivered in [false, true, false] {
+        metrics.observe(&Event::Delivered { lane: lane.clone(), redelivered });
+    }
+    metrics.observe(&settle("high", Settlement::Succeeded));
+    assert_eq!(metrics.imbalance()["high"], 2, "two are held, but nobody said so yet");
+    metrics.observe(&Event::Held { lane, in_flight: 1, buffered: 1 });
+    assert!(metrics.imbalance().values().all(|n| *n == 0));
+}
+
+#[test]
+fn an_interrupted_life_is_no_end() {
+    let metrics = metrics();
+    for result in Settlement::ALL {
+        metrics.observe(&settle("high", result));
+    }
+    let text = text(&metrics);
+    assert!(text.contains("quebert_task_attempts_count{queue=\"high\",result=\"expired\"} 1"));
+    assert!(!text.contains("quebert_task_attempts_count{queue=\"high\",result=\"retried\"}"));
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let metrics = metrics();
+    metrics.hooks(&["mediator"]);
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test needs promtool: install Prometheus (Debian: apt-get install prometheus)");
+    promtool.stdin.take().unwrap().write_all(&metrics.encode()).unwrap();
+    let out = promtool.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[test]
+fn without_a_process_none_is_told_of() {
+    let metrics = metrics();
+    let families =
+        |metrics: &Metrics| -> Vec<String> { metrics.gather().iter().map(|f| f.name().to_owned()).collect() };
+    let own = |name: &String| name.starts_with("process_") || name.starts_with("quebert_runtime_workers");
+    assert!(!families(&metrics).iter().any(own));
+    for cpu_seconds in [2.0, 1.0] {
+        metrics.process(&ProcessReading { cpu_seconds, ..ProcessReading::default() });
+    }
+    metrics.runtime(&RuntimeReading { alive_tasks: 3, busy: vec![Duration::from_secs(1); 2] });
+    assert!(families(&metrics).iter().any(own));
+    let text = text(&metrics);
+    for series in [
+        "process_cpu_seconds_total 2",
+        "quebert_runtime_workers 2",
+        "quebert_runtime_worker_busy_seconds_total{worker=\"1\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == series), "{series} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn the_time_of_a_reload_is_the_one_that_is_given() {
+    let metrics = metrics();
+    let told = || {
+        let family = metrics.gather().into_iter().find(|f| f.name().starts_with("quebert_config_last_reload")).unwrap();
+        assert_eq!(family.get_field_type(), MetricType::GAUGE);
+        family.get_metric()[0].get_gauge().get_value()
+    };
+    assert_eq!(told(), 1_767_225_600.5);
+    metrics.reloaded(false, Timestamp::from_millis(1_767_225_700_000));
+    assert_eq!(told(), 1_767_225_600.5, "a reload that failed changes nothing");
+    metrics.reloaded(true, Timestamp::from_millis(1_767_225_700_000));
+    assert_eq!(told(), 1_767_225_700.0);
+}

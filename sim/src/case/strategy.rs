@@ -1,0 +1,1 @@
+//! proptest strategies for workloads and fault schedules.

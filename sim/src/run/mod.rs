@@ -1,0 +1,156 @@
+//! Runs a case: composes the world, directs its faults, and asks the judge.
+
+pub mod config;
+mod direct;
+mod dispatch;
+mod mediator;
+mod probe;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use mediator::{Expected, hush_expected_panics};
+
+use crate::{
+    broker::{self, Cluster, SimBroker},
+    case::Case,
+    clock::Clocks,
+    draw::Draw,
+    env::Env,
+    fleet::{self, Executors, Producers},
+    history::{Entry, History, What},
+    host::Host,
+    judge::{Violation, judge},
+    net::{Kind, Net, Program, Ran, SegmentLog, Stage},
+};
+use direct::CaseDirector;
+use dispatch::{Common, Crew};
+use quebert_dispatcher::{
+    config::CoreConfig,
+    ports::{BoxFuture, broker::Broker, transport::Transport},
+    shell::Builder,
+};
+use std::{future::Future, sync::Arc, time::Duration};
+
+/// Changes a dispatcher before it is built, at each of its starts.
+pub type DispatcherHook = Arc<dyn Fn(&Env, Builder) -> Builder + Send + Sync>;
+/// Puts something around a port.
+pub type Wrap<T> = Arc<dyn Fn(&Env, Arc<T>) -> Arc<T> + Send + Sync>;
+
+/// Changes the config of every dispatcher.
+pub type ConfigHook = Arc<dyn Fn(&mut CoreConfig) + Send + Sync>;
+
+/// What a user of the library brings into a world.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// Mediators, observers, codecs: each is called at each start of each dispatcher.
+    pub dispatcher: Vec<DispatcherHook>,
+    /// Changes the config that the case gives. The judge goes by the case.
+    pub config: Option<ConfigHook>,
+    /// Around each dispatcher's client of the broker.
+    pub broker: Option<Wrap<dyn Broker>>,
+    /// Around each dispatcher's transport.
+    pub transport: Option<Wrap<dyn Transport>>,
+}
+
+/// How to run.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// In which world.
+    pub kind: Kind,
+    /// Sees each segment.
+    pub log: Option<SegmentLog>,
+    /// Goes on to the case's end, even if all is settled before.
+    pub to_the_end: bool,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What happened.
+    pub entries: Vec<Entry>,
+    /// What the network tells.
+    pub ran: Ran,
+    /// Broken promises, in order of time.
+    pub violations: Vec<Violation>,
+    /// When everything was settled.
+    pub settled_at: Option<Duration>,
+}
+
+/// Runs a case, and judges it. Blocks; nothing in it waits in real time.
+pub fn run(case: &Case, setup: &Setup, options: &Options) -> Report {
+    let mut report = play(case, setup, options);
+    report.violations = judge(case, &report.entries, &report.ran);
+    report
+}
+
+/// Runs a case without a judge.
+pub fn play(case: &Case, setup: &Setup, options: &Options) -> Report {
+    hush_expected_panics();
+    let case = Arc::new(case.clone());
+    let draw = Draw::new(case.seed);
+    let (history, clocks) = (History::default(), Clocks::default());
+    let queues: Vec<Arc<str>> = case.world.dispatcher.lanes.iter().map(|lane| lane.name.as_str().into()).collect();
+    let cluster = Cluster::new(&case.world.broker, &queues, draw.of("broker"), history.clone());
+    let (executors, producers) = (Executors::new(case.clone()), Producers::new(case.clone()));
+    let common = Common {
+        case: case.clone(),
+        setup: setup.clone(),
+        crew: Crew::default(),
+        hooks: mediator::HookBook::default(),
+    };
+    let mut cast = Cast { hosts: Vec::new(), draw, history: history.clone(), clocks: clocks.clone() };
+    for host in (1..=case.world.broker.nodes).map(Host::Broker) {
+        let cluster = cluster.clone();
+        cast.add(host, move |env| broker::serve(env, cluster.clone()));
+    }
+    for host in (1..=case.world.executors).map(Host::Executor) {
+        let executors = executors.clone();
+        cast.add(host, move |env| fleet::executor(env, executors.clone()));
+    }
+    for host in (1..=case.world.dispatchers).map(Host::Dispatcher) {
+        let common = common.clone();
+        cast.add(host, move |env| dispatch::dispatch(env, common.clone()));
+    }
+    for host in (1..=case.world.producers).map(Host::Producer) {
+        let (case, producers) = (case.clone(), producers.clone());
+        cast.add(host, move |env| {
+            let broker = Arc::new(SimBroker::new(env.clone(), &case.world.broker));
+            fleet::producer(env, producers.clone(), broker)
+        });
+    }
+    for (host, _) in &cast.hosts {
+        history.note(Duration::ZERO, *host, What::Started);
+    }
+    let stage = Stage {
+        seed: draw.of("network").number(),
+        weather: case.world.weather,
+        hosts: cast.hosts,
+        log: options.log.clone(),
+    };
+    let mut director = CaseDirector::new(common, cluster, executors, clocks, history.clone(), options.to_the_end);
+    let ran = stage.run(options.kind, &mut director);
+    Report { entries: history.take(), ran, violations: Vec::new(), settled_at: director.settled_at }
+}
+
+/// The hosts of a world in the making.
+struct Cast {
+    hosts: Vec<(Host, Program)>,
+    draw: Draw,
+    history: History,
+    clocks: Clocks,
+}
+
+impl Cast {
+    fn add<F>(&mut self, host: Host, program: impl Fn(Env) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (draw, history, clocks) = (self.draw.of(&host.to_string()), self.history.clone(), self.clocks.clone());
+        let start = move |net: Net| -> BoxFuture<'static, ()> {
+            let env = Env { net, clocks: clocks.clone(), draw, history: history.clone() };
+            Box::pin(program(env))
+        };
+        self.hosts.push((host, Arc::new(start)));
+    }
+}
