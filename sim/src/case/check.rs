@@ -274,4 +274,9 @@ impl FaultKind {
             | Self::DiskSlow { .. } => vec![],
         }
     }
+
+    /// The hosts that it names; none if it is about the broker as a whole.
+    pub fn named_hosts(&self) -> Vec<Host> {
+        self.hosts().into_iter().map(|(_, host, _)| host).collect()
+    }
 }
