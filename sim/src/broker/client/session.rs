@@ -135,20 +135,20 @@ impl Session {
             let mut read = false;
             while let Poll::Ready(told) = self.consume.poll_frame(cx) {
                 read = true;
-                self.hear(told.map_err(by_io)?)?;
+                self.hear(told.map_err(|error| by_io(&error))?)?;
             }
             while let Poll::Ready(told) = self.publish.poll_frame(cx) {
                 read = true;
-                self.hear(told.map_err(by_io)?)?;
+                self.hear(told.map_err(|error| by_io(&error))?)?;
             }
             self.carry_out();
             let timed = self.poll_timer(cx);
             for link in [&mut self.consume, &mut self.publish] {
                 if let Poll::Ready(Err(error)) = link.poll_send(cx) {
-                    return Poll::Ready(Err(by_io(error)));
+                    return Poll::Ready(Err(by_io(&error)));
                 }
                 if let Poll::Ready(Err(error)) = link.poll_beat(false, cx) {
-                    return Poll::Ready(Err(by_io(error)));
+                    return Poll::Ready(Err(by_io(&error)));
                 }
             }
             if self.shared.orders().stopping {
@@ -359,7 +359,7 @@ fn result_of(answer: Answer) -> Result<(), PublishError> {
 }
 
 /// How a connection's end is told.
-fn by_io(error: io::Error) -> Lost {
+fn by_io(error: &io::Error) -> Lost {
     match error.kind() {
         io::ErrorKind::TimedOut => Lost { reason: "heartbeat", detail: "the broker was silent".to_owned() },
         io::ErrorKind::UnexpectedEof => {
