@@ -6,14 +6,15 @@ use proptest::{
 };
 use quebert_sim::{
     World,
-    case::{Case, DispatcherSpec, Engine, FaultKind, WorldSpec, spec::HookError, strategy},
+    case::{BrokerSpec, Case, DispatcherSpec, Engine, FaultKind, WorldSpec, spec::HookError, strategy},
 };
 use std::{cell::RefCell, collections::BTreeSet};
 
 const HEAL_MS: u64 = 20_000;
 
 fn hosts(change: impl Fn(&mut WorldSpec) + Send + Sync + 'static) -> WorldSpec {
-    let world = World::builder().dispatchers(2).executors(3).producers(2).dispatcher(DispatcherSpec::default());
+    let world = World::builder().dispatchers(2).executors(3).producers(2);
+    let world = world.dispatcher(DispatcherSpec::default()).broker(BrokerSpec::default());
     world.change(change).build().case(1).expect("it can be run").world
 }
 
