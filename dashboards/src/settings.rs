@@ -29,7 +29,7 @@ pub struct Objectives {
     pub delivery_percent: f64,
     /// Percentage of tasks that wait no longer than `wait_seconds` for their first attempt.
     pub wait_percent: f64,
-    /// One of the bounds of [`wait_bounds`].
+    /// One of the bounds of [`wait_bounds`], or one of the config's own (`metrics.slo`).
     pub wait_seconds: f64,
 }
 
@@ -96,18 +96,19 @@ impl Default for Thresholds {
 }
 
 impl Objectives {
-    /// Reads what follows `--slo`: `delivery=99.9,wait=5s:99`. What it leaves out stays.
+    /// Reads what follows `--slo`: `delivery=99.9,wait=5s:99`. What it leaves out stays. `own` are the seconds of
+    /// `metrics.slo`, which the dispatcher makes bounds of buckets, too.
     ///
     /// # Errors
     /// In words, with what would be right.
-    pub fn read(mut self, text: &str) -> Result<Self, String> {
+    pub fn read(mut self, text: &str, own: &[f64]) -> Result<Self, String> {
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             match part.split_once('=') {
                 Some(("delivery", percent)) => self.delivery_percent = self::percent(percent)?,
                 Some(("wait", promise)) => {
                     let (time, percent) =
                         promise.split_once(':').ok_or_else(|| format!("`{part}`: it is wait=TIME:PERCENT"))?;
-                    self.wait_seconds = bound(time)?;
+                    self.wait_seconds = bound(time, own)?;
                     self.wait_percent = self::percent(percent)?;
                 }
                 _ => return Err(format!("`{part}` is no objective; they are like delivery=99.9,wait=5s:99")),
@@ -131,7 +132,7 @@ impl Objectives {
 pub fn wait_bounds() -> &'static [f64] {
     let spec = METRICS.iter().find(|spec| spec.name == "quebert_task_wait_seconds");
     match spec.map(|spec| spec.kind) {
-        Some(Kind::Histogram(bounds)) => bounds,
+        Some(Kind::Histogram(bounds, _)) => bounds,
         _ => unreachable!("the wait is a histogram in the list of metrics"),
     }
 }
@@ -149,7 +150,7 @@ fn percent(text: &str) -> Result<f64, String> {
     if value > 0.0 && value < 100.0 { Ok(value) } else { Err(format!("`{text}`: it lies between 0 and 100")) }
 }
 
-fn bound(text: &str) -> Result<f64, String> {
+fn bound(text: &str, own: &[f64]) -> Result<f64, String> {
     let (digits, factor) = match text {
         t if t.ends_with("ms") => (&t[..t.len() - 2], 0.001),
         t if t.ends_with('s') => (&t[..t.len() - 1], 1.0),
@@ -159,9 +160,12 @@ fn bound(text: &str) -> Result<f64, String> {
     };
     let seconds = digits.parse::<f64>().map_err(|_| format!("`{text}` is no time such as 5s"))? * factor;
     let same = |known: &&f64| (**known - seconds).abs() < 1e-9;
-    wait_bounds().iter().find(same).copied().ok_or_else(|| {
-        let known = wait_bounds().iter().map(|b| format!("{}s", number(*b))).collect::<Vec<_>>().join(", ");
-        format!("`{text}` is no bound of the wait's histogram, so nothing could be known of it; take one of {known}")
+    wait_bounds().iter().chain(own).find(same).copied().ok_or_else(|| {
+        let known = wait_bounds().iter().chain(own).map(|b| format!("{}s", number(*b))).collect::<Vec<_>>().join(", ");
+        format!(
+            "`{text}` is no bound of the wait's histogram, so nothing could be known of it; take one of {known}, or add it \
+             to the config's metrics.slo"
+        )
     })
 }
 
@@ -171,16 +175,17 @@ mod tests {
 
     #[test]
     fn objectives_are_read_and_what_is_left_out_stays() {
-        let read = |text| Objectives::default().read(text);
+        let read = |text| Objectives::default().read(text, &[7.0]);
         let own = Objectives { delivery_percent: 99.5, wait_percent: 95.0, wait_seconds: 60.0 };
         assert_eq!(read("delivery=99.5,wait=1m:95"), Ok(own));
         assert_eq!(read("wait=500ms:99").map(|o| (o.delivery_percent, o.wait_seconds)), Ok((99.9, 0.5)));
+        assert_eq!(read("wait=7s:99").map(|o| o.wait_seconds), Ok(7.0), "the config has a bound of its own");
         assert_eq!(read(""), Ok(Objectives::default()));
     }
 
     #[test]
     fn what_cannot_be_promised_is_refused_with_what_can() {
-        let wrong = |text| Objectives::default().read(text).expect_err("it is wrong");
+        let wrong = |text| Objectives::default().read(text, &[]).expect_err("it is wrong");
         assert!(wrong("wait=7s:99").contains("2.5s, 5s, 10s"), "{}", wrong("wait=7s:99"));
         for text in ["delivery=100", "delivery=0", "delivery=x", "wait=5s", "wait=5q:99", "speed=9"] {
             assert!(!wrong(text).is_empty());

@@ -72,6 +72,14 @@ pub(super) fn board(settings: &Settings) -> Board {
         })
         .query("{{destination}} in flight", format!("sum by (destination) (quebert_destination_in_flight{{{SD}}})"))
         .query("{{destination}} limit", format!("sum by (destination) (quebert_destination_concurrency_limit{{{SD}}})")),
+        Panel::states("Distrusted", Teach {
+            shows: "destinations that have gone silent: each keeps one slot in queues that others use, too.",
+            healthy: "no.",
+            act: "the next answer of any kind ends it by itself. For long: it is dead or cut off, see Outcomes.",
+        })
+        .means(&[("0", "no", "green"), ("1", "distrusted", "red")])
+        .size(24, 8)
+        .query("{{destination}}", format!("max by (destination) (quebert_destination_circuit_open{{{SD}}})")),
         Panel::lines("Destinations without a label", "short", Teach {
             shows: "events of destinations beyond metrics.max_destinations; they are counted as _other.",
             healthy: "0.",

@@ -56,13 +56,14 @@ fn waiting(settings: &Settings) -> Vec<Panel> {
             healthy: "what producers delay, and a few retries.",
             act: "a rise that nobody planned is a retry storm: retries board.",
         })
-        .query("{{queue}}", format!("sum by (queue) (quebert_queue_delayed_messages{{{SQ}}})")),
+        .query("{{queue}}", format!("sum by (queue) (quebert_retry_pending_messages{{{SQ}}})")),
         Panel::lines("Age of the oldest", "s", Teach {
-            shows: "age of the oldest message that is ready. Only the embedded broker can tell.",
+            shows: "age of the oldest message that is ready. RabbitMQ does not tell, so there it is an upper bound: the \
+                    time since the queue was empty, or since the task that was sent last had come in.",
             healthy: "below the wait objective.",
             act: "it grows second by second: nothing is taken, see Open and Consumers.",
         })
-        .query("{{queue}}", format!("max by (queue) (quebert_queue_oldest_age_seconds{{{SQ}}})")),
+        .query("{{queue}}", format!("max by (queue) (quebert_queue_head_age_seconds{{{SQ}}})")),
         Panel::lines("Wait, p99", "s", Teach {
             shows: "99 of 100 tasks waited no longer for their first attempt.",
             healthy: "below the dashed line, which is the wait objective.",

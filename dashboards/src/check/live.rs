@@ -194,10 +194,9 @@ impl Check {
 }
 
 /// Metrics that only some have. One that is renamed is none of these, and one that is exported is no exception any more.
-const CONDITIONAL: [(&str, &str); 6] = [
+const CONDITIONAL: [(&str, &str); 5] = [
     ("quebert_hook_", "only programs with mediators have these"),
-    ("quebert_queue_delayed_messages", "only the embedded broker can tell"),
-    ("quebert_queue_oldest_age_seconds", "only the embedded broker can tell"),
+    ("quebert_retry_pending_messages", "only the embedded broker can tell"),
     ("quebert_queue_ready_bytes", "only the embedded broker can tell"),
     ("quebert_store_file_bytes", "only the embedded broker has a file"),
     ("rabbitmq_", "needs RabbitMQ, its plugin rabbitmq_prometheus, and a scrape of it"),

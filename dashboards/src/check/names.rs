@@ -1,13 +1,14 @@
 //! That names mean something: metrics are in the list, with these labels; rules use what other rules record; and whatever is
-//! exported is used, or said to be unused. Values of labels show only at a Prometheus.
+//! exported is used, or said to be unused. Values that only a config knows, such as queues, are not looked at.
 
 use super::{
     Finding,
     grafana::{label_values, list, text},
     queries::expressions,
 };
+use crate::promql::Matcher;
 use crate::{Bundle, boards::rabbitmq, promql};
-use quebert_metrics::list::{Kind, METRICS, Spec};
+use quebert_metrics::list::{Bound, Kind, METRICS, Spec};
 use std::collections::BTreeSet;
 
 /// Metrics that no dashboard and no rule uses, and why not.
@@ -47,8 +48,10 @@ pub(super) fn in_expression(
         let name = selector.metric.as_str();
         if let Some(spec) = spec_of(name) {
             used.insert(spec.name);
-            let unknown = selector.matchers.iter().filter(|matcher| !has_label(spec, &matcher.label));
-            findings.extend(unknown.map(|m| wrong("known-labels", format!("{name} has no label `{}`", m.label))));
+            findings.extend(selector.matchers.iter().filter_map(|matcher| {
+                let what = strange(spec, matcher)?;
+                Some(wrong("known-labels", format!("{name} has no {what}")))
+            }));
         } else if name.is_empty() {
             findings.push(wrong("known-metrics", "a selector names no metric".to_owned()));
         } else if name != "up" && !rabbitmq::METRICS.contains(&name) && !recorded.contains(name) {
@@ -81,15 +84,27 @@ pub(super) fn recorded(bundle: &Bundle) -> BTreeSet<&str> {
 /// The metric that a series of this name belongs to.
 pub(super) fn spec_of(series: &str) -> Option<&'static Spec> {
     METRICS.iter().find(|spec| match spec.kind {
-        Kind::Histogram(_) => series.strip_prefix(spec.name).is_some_and(|end| SUFFIXES.contains(&end)),
+        Kind::Histogram(..) => series.strip_prefix(spec.name).is_some_and(|end| SUFFIXES.contains(&end)),
         _ => series == spec.name,
     })
 }
 
-fn has_label(spec: &Spec, label: &str) -> bool {
+/// What a metric does not have of what a matcher asks for.
+fn strange(spec: &Spec, matcher: &Matcher) -> Option<String> {
     // The scrape brings the first two, histograms the third.
-    let always = ["job", "instance"].contains(&label);
-    always || spec.labels.contains(&label) || (label == "le" && matches!(spec.kind, Kind::Histogram(_)))
+    let label = matcher.label.as_str();
+    if ["job", "instance"].contains(&label) || (label == "le" && matches!(spec.kind, Kind::Histogram(..))) {
+        return None;
+    }
+    let Some(known) = spec.labels.iter().find(|known| known.name == label) else {
+        return Some(format!("label `{label}`"));
+    };
+    let Bound::Of(values) = known.bound else { return None };
+    let values = values();
+    // Alternatives of plain words; whatever else is in a regular expression, only data can tell.
+    let plain = matcher.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '|');
+    let asked = matcher.value.split('|').filter(|_| plain);
+    asked.into_iter().find(|asked| !values.contains(asked)).map(|asked| format!("`{label}` that is `{asked}`"))
 }
 
 const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];

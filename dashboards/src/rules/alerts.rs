@@ -158,6 +158,8 @@ impl Maker<'_> {
             self.limit(|t| t.destination_errors),
             number(rare)
         );
+        let silent = self.s.any("quebert_destination_circuit_open", "");
+        let silent = format!("max by (job, destination) ({silent}) == 1");
         let dead = self.s.queue("quebert_dead_lettered_total", "");
         let per_queue = |metric: &str| format!("sum by (job, queue) (rate({}[10m]))", self.s.queue(metric, ""));
         let storm = format!(
@@ -181,6 +183,10 @@ impl Maker<'_> {
             Draft::new("QuebertDestinationFailing", TICKET, "10m", failing).board("destination").told(
                 "Destination {{ $labels.destination }} fails",
                 "{{ $value | humanizePercentage }} of the attempts at {{ $labels.destination }} fail.",
+            ),
+            Draft::new("QuebertCircuitOpen", TICKET, "10m", silent).board("destination").told(
+                "Destination {{ $labels.destination }} is silent",
+                "For 10 minutes {{ $labels.destination }} has given no answer, and is held to one slot.",
             ),
             Draft::new("QuebertDeadLetters", TICKET, "0s", format!("sum by (job, queue, reason) (increase({dead}[15m])) > 0"))
                 .board("retries")

@@ -147,6 +147,11 @@ fn tasks() -> Vec<Scenario> {
             .series(r#"quebert_dispatch_attempts_total{I,queue="mail",destination="https://rare.example:443",outcome="timeout"}"#, "0+1x60")
             .silent(10)
             .fires(13, &[J, dead], "75%"),
+        Scenario::new("QuebertCircuitOpen", "one destination is silent")
+            .series(r#"quebert_destination_circuit_open{I,destination="https://dead.example:443"}"#, "0x10 1x40")
+            .series(r#"quebert_destination_circuit_open{I,destination="https://good.example:443"}"#, "0x10 1x5 0x40")
+            .silent(20)
+            .fires(22, &[J, dead], "1"),
         Scenario::new("QuebertDeadLetters", "a task is given up")
             .series(r#"quebert_dead_lettered_total{I,queue="mail",reason="permanent"}"#, "0x9 1x40")
             .series(r#"quebert_dead_lettered_total{I,queue="mail",reason="expired"}"#, "5x50")
