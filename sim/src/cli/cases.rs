@@ -194,7 +194,8 @@ pub(super) fn scenario(name: &str) -> Result<Chosen, Error> {
         let known: Vec<_> = scenarios().map(|(name, _, _)| name).collect();
         Error::Usage(format!("there is no scenario {name:?}; there are {}", known.join(", ")))
     })?;
-    Ok(Chosen { case: case(), replay: vec![name.to_owned()] })
+    let case = Case { name: name.to_owned(), ..case() };
+    Ok(Chosen { case, replay: vec![name.to_owned()] })
 }
 
 /// Name, purpose and case of each scenario.
