@@ -31,6 +31,24 @@ fn the_metrics_know_no_adapter_and_no_program() {
 }
 
 #[test]
+fn the_dashboards_know_the_list_of_metrics_and_do_no_io() {
+    let dependencies = dependencies_of("quebert-dashboards", "normal,build");
+    forbid(
+        "quebert-dashboards",
+        &dependencies,
+        &["lapin", "hyper", "hyper-util", "axum", "redb", "clap", "turmoil", "tracing", "rustls"],
+    );
+    let known = ["quebert-dashboards", "quebert-dispatcher", "quebert-metrics", "quebert-wire"];
+    assert_eq!(of_this_house(&dependencies), known);
+    check_sources(&sources(&root().join("dashboards/src")), |text| {
+        let code = without_comments(text);
+        let forbidden = ["quebert_dispatcher", "std::net", "std::fs", "std::process", "tokio", ".await"];
+        let found = forbidden.iter().filter(|word| code.contains(**word)).copied().collect::<Vec<_>>();
+        (!found.is_empty()).then(|| format!("contains {}", found.join(", ")))
+    });
+}
+
+#[test]
 fn the_wire_knows_nobody() {
     let dependencies = dependencies_of("quebert-wire", "normal,build");
     forbid("quebert-wire", &dependencies, &["tokio", "lapin", "hyper", "tracing", "prometheus", "rand"]);
