@@ -235,7 +235,7 @@ impl Book {
 
     /// The process is there again. `interrupted` is what the turn did that was under way, `recovery` what the recovery
     /// did, and `contents` what is on disk now: the truth is what is there.
-    pub(super) fn recovered(&mut self, at: At, interrupted: &[Done], recovery: Vec<Done>, contents: Vec<Content>) {
+    pub(super) fn recovered(&mut self, at: At, interrupted: &[Done], recovery: &[Done], contents: Vec<Content>) {
         let meant: BTreeSet<Spot> = interrupted
             .iter()
             .filter_map(|done| match done {
@@ -244,7 +244,7 @@ impl Book {
             })
             .collect();
         let mut buried = BTreeMap::new();
-        for done in &recovery {
+        for done in recovery {
             if let Done::Taken(spot) = done
                 && let Some(known) = self.known.get(spot)
             {

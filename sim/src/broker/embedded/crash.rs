@@ -61,7 +61,7 @@ impl Embedded {
             return self.start_later(at);
         };
         let interrupted = std::mem::take(&mut self.interrupted);
-        self.book.recovered(at, &interrupted, recovery, contents);
+        self.book.recovered(at, &interrupted, &recovery, contents);
         let voice = store.client();
         let (clients, waiting, closing) = (BTreeMap::new(), Vec::new(), Vec::new());
         self.life = Some(Life { store, voice, clients, waiting, turn: None, closing });

@@ -1,5 +1,6 @@
 //! Whole cases, played in the fast world: they settle.
 
+use super::audit::audit;
 use crate::{
     case::{Case, Engine, FaultKind, scenario},
     host::Host,
@@ -17,6 +18,7 @@ fn settles(name: &str, case: &Case) -> Report {
         }
         panic!("{name} did not settle by {:?}", report.ran.end);
     }
+    audit(&report.entries);
     report
 }
 
@@ -29,13 +31,12 @@ fn every_scenario_settles() {
 
 #[test]
 fn the_embedded_broker_settles_what_it_can_be_asked() {
-    for scenario in scenario::ALL {
-        let mut case = (scenario.case)();
+    for name in ["mixed_work", "broker_restart", "kill_between_settle_steps", "drain_and_restart", "alarm"] {
+        let mut case = (scenario::named(name).expect("there is one").case)();
         case.world.broker.engine = Engine::Embedded;
         case.world.broker.relocates = true;
-        if case.check().is_ok() {
-            settles(scenario.name, &case);
-        }
+        assert_eq!(case.check(), Ok(()), "{name}");
+        settles(name, &case);
     }
 }
 
@@ -57,7 +58,7 @@ fn the_embedded_broker_outlives_a_sick_disk() {
     case.heal_at_ms = case.heal_at_ms.max(6000);
     case.settle_ms = case.settle_bound_ms();
     assert_eq!(case.check(), Ok(()));
-    for seed in 0..20 {
+    for seed in 0..6 {
         case.seed = seed;
         settles("a sick disk", &case);
     }
