@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod history;
 pub mod host;
 pub mod judge;
+pub mod metrics;
 pub mod net;
 pub mod run;
 pub mod shrink;
