@@ -178,9 +178,10 @@ async fn respond(
     let request = executors.next_request(host);
     let intact = executors.spec(task).is_some_and(|spec| body == body::body(task, spec.body_bytes).as_bytes());
     let Asked { delivery, redelivered, .. } = asked;
-    env.note(What::Request { task, attempt, delivery, request, redelivered, intact });
+    let exec = executors.exec(host, task, attempt);
+    env.note(What::Request { task, attempt, delivery, request, redelivered, intact, exec: exec.clone() });
     let (answer, answered) = oneshot::channel();
-    env.net.spawn(work(env.clone(), request, executors.exec(host, task, attempt), answer));
+    env.net.spawn(work(env.clone(), request, exec, answer));
     match answered.await {
         Ok(Answer::Http(response)) => return Ok(response),
         Ok(Answer::Raw(raw)) => drop(hand_over.send(raw).await),

@@ -20,7 +20,7 @@ use crate::{
     fleet::{self, Executors, Producers},
     history::{Entry, History, What},
     host::Host,
-    judge::{Violation, judge},
+    judge::{MakePromise, Violation, judge_with},
     net::{Kind, Net, Program, Ran, SegmentLog, Stage},
 };
 use direct::CaseDirector;
@@ -51,6 +51,8 @@ pub struct Setup {
     pub broker: Option<Wrap<dyn Broker>>,
     /// Around each dispatcher's transport.
     pub transport: Option<Wrap<dyn Transport>>,
+    /// Oracles beside the world's own.
+    pub promises: Vec<MakePromise>,
 }
 
 /// How to run.
@@ -80,7 +82,7 @@ pub struct Report {
 /// Runs a case, and judges it. Blocks; nothing in it waits in real time.
 pub fn run(case: &Case, setup: &Setup, options: &Options) -> Report {
     let mut report = play(case, setup, options);
-    report.violations = judge(case, &report.entries, &report.ran);
+    report.violations = judge_with(case, &report.entries, &report.ran, &setup.promises);
     report
 }
 
