@@ -2,7 +2,8 @@
 //! say whether a case is worth a run.
 
 use super::{
-    BrokerSpec, Case, CaseError, DispatcherSpec, Engine, Exec, Fault, FaultKind, LaneSpec, TaskSpec, VERSION, World,
+    BrokerSpec, Case, CaseError, DispatcherSpec, Engine, Exec, Fault, FaultKind, LaneSpec, TaskSpec, VERSION,
+    WorldSpec,
     spec::HookError,
     work::{HookSpec, Reply},
 };
@@ -67,7 +68,7 @@ impl Path {
     }
 }
 
-fn check_world(path: &Path, world: &World) -> Result<(), CaseError> {
+fn check_world(path: &Path, world: &WorldSpec) -> Result<(), CaseError> {
     path.at("dispatchers").range(world.dispatchers, 1, 255)?;
     path.at("executors").range(world.executors, 1, 255)?;
     path.at("producers").range(world.producers, 1, 255)?;
@@ -229,7 +230,7 @@ enum Roles {
     Client,
 }
 
-fn check_host(path: &Path, host: Host, roles: Roles, world: &World) -> Result<(), CaseError> {
+fn check_host(path: &Path, host: Host, roles: Roles, world: &WorldSpec) -> Result<(), CaseError> {
     let (n, most) = match host {
         Host::Broker(n) => (n, world.broker.nodes),
         Host::Dispatcher(n) => (n, world.dispatchers),
@@ -273,5 +274,10 @@ impl FaultKind {
             | Self::DiskReadErrors { .. }
             | Self::DiskSlow { .. } => vec![],
         }
+    }
+
+    /// The hosts that it names; none if it is about the broker as a whole.
+    pub fn named_hosts(&self) -> Vec<Host> {
+        self.hosts().into_iter().map(|(_, host, _)| host).collect()
     }
 }

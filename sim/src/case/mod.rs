@@ -11,7 +11,7 @@ pub mod swarm;
 pub mod work;
 
 pub use fault::{Fault, FaultKind};
-pub use spec::{BrokerSpec, DispatcherSpec, Engine, LaneSpec, QueueKind, World};
+pub use spec::{BrokerSpec, DispatcherSpec, Engine, LaneSpec, QueueKind, WorldSpec};
 pub use work::{Exec, TaskSpec};
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct Case {
     /// Seeds what the rest does not say: latencies, jitter, the order of turns.
     pub seed: u64,
     /// Hosts, broker and dispatchers.
-    pub world: World,
+    pub world: WorldSpec,
     /// Tasks, and what becomes of their attempts.
     pub tasks: Vec<TaskSpec>,
     /// What goes wrong, and when.

@@ -1,7 +1,7 @@
 //! Cases by name, each about one thing, written to be read. Swarms find more; these say what to look for.
 
 use super::{
-    BrokerSpec, Case, DispatcherSpec, Exec, Fault, FaultKind, LaneSpec, QueueKind, TaskSpec, VERSION, World,
+    BrokerSpec, Case, DispatcherSpec, Exec, Fault, FaultKind, LaneSpec, QueueKind, TaskSpec, VERSION, WorldSpec,
     fault::Step,
     spec::HookError,
     work::{HookSpec, Poison, Reply},
@@ -104,8 +104,8 @@ pub fn named(name: &str) -> Option<&'static Scenario> {
 }
 
 /// A world of these sizes with nothing wrong.
-fn world(dispatchers: u8, executors: u8) -> World {
-    World {
+fn world(dispatchers: u8, executors: u8) -> WorldSpec {
+    WorldSpec {
         dispatchers,
         executors,
         producers: 1,
@@ -116,7 +116,7 @@ fn world(dispatchers: u8, executors: u8) -> World {
 }
 
 /// So many tasks, one each `every_ms`, over all lanes and executors in turn, each a little work.
-fn tasks(world: &World, number: u32, every_ms: u64) -> Vec<TaskSpec> {
+fn tasks(world: &WorldSpec, number: u32, every_ms: u64) -> Vec<TaskSpec> {
     let lanes = u32::try_from(world.dispatcher.lanes.len()).expect("few lanes");
     let task = |no: u32| TaskSpec {
         lane: usize::try_from(no % lanes).expect("few lanes"),
@@ -127,7 +127,7 @@ fn tasks(world: &World, number: u32, every_ms: u64) -> Vec<TaskSpec> {
     (1..=number).map(task).collect()
 }
 
-fn case(world: World, tasks: Vec<TaskSpec>, faults: Vec<Fault>, heal_at_ms: u64) -> Case {
+fn case(world: WorldSpec, tasks: Vec<TaskSpec>, faults: Vec<Fault>, heal_at_ms: u64) -> Case {
     let mut case =
         Case { version: VERSION, name: String::new(), seed: 1, world, tasks, faults, heal_at_ms, settle_ms: 0 };
     case.settle_ms = case.settle_bound_ms();

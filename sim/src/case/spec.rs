@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Hosts, and how they are set up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct World {
+pub struct WorldSpec {
     /// Processes that dispatch; at least 1.
     pub dispatchers: u8,
     /// Servers that execute; at least 1.

@@ -1,6 +1,6 @@
 //! From a case's plain numbers to the dispatcher's config, as the program's config file would say it.
 
-use crate::case::{DispatcherSpec, LaneSpec, World, spec::HookError};
+use crate::case::{DispatcherSpec, LaneSpec, WorldSpec, spec::HookError};
 use quebert_dispatcher::{
     backoff::{Curve, Jitter, RetryPolicy},
     config::{CoreConfig, DestinationConfig, HookErrorRule, LaneConfig, Schedule},
@@ -21,7 +21,7 @@ pub const PUT_OFF_MIN: Duration = Duration::from_secs(1);
 pub const PUT_OFF_MAX: Duration = Duration::from_secs(60);
 
 /// The config of every dispatcher of a world, but for its seed.
-pub fn core_config(world: &World) -> CoreConfig {
+pub fn core_config(world: &WorldSpec) -> CoreConfig {
     let spec = &world.dispatcher;
     let consumer_timeout = Duration::from_millis(world.broker.consumer_timeout_ms);
     CoreConfig {

@@ -2,7 +2,7 @@
 
 use super::{direct::CaseDirector, dispatch::Common, *};
 use crate::{
-    case::{BrokerSpec, DispatcherSpec, Fault, FaultKind, TaskSpec, World},
+    case::{BrokerSpec, DispatcherSpec, Fault, FaultKind, TaskSpec, WorldSpec},
     net::{Controls, Director, Down, Link, Weather},
 };
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ fn case(faults: Vec<Fault>) -> Case {
         version: crate::case::VERSION,
         name: String::new(),
         seed: 1,
-        world: World {
+        world: WorldSpec {
             dispatchers: 2,
             executors: 1,
             producers: 1,

@@ -3,7 +3,7 @@
 
 use super::Search;
 use crate::{
-    case::{BrokerSpec, Case, DispatcherSpec, LaneSpec, World},
+    case::{BrokerSpec, Case, DispatcherSpec, LaneSpec, WorldSpec},
     net::Weather,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,10 +30,10 @@ pub(super) fn world<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
 }
 
 /// A world of as many hosts and lanes, with nothing else of its own.
-fn plain_world(of: &World) -> World {
+fn plain_world(of: &WorldSpec) -> WorldSpec {
     let lanes = of.dispatcher.lanes.iter();
     let lanes = lanes.map(|lane| LaneSpec::named(&lane.name, lane.priority)).collect();
-    World {
+    WorldSpec {
         broker: BrokerSpec { engine: of.broker.engine, nodes: of.broker.nodes, ..BrokerSpec::default() },
         dispatcher: DispatcherSpec { lanes, ..DispatcherSpec::default() },
         weather: Weather::default(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     case::{
-        BrokerSpec, DispatcherSpec, Exec, Fault, FaultKind, LaneSpec, TaskSpec, VERSION, World,
+        BrokerSpec, DispatcherSpec, Exec, Fault, FaultKind, LaneSpec, TaskSpec, VERSION, WorldSpec,
         work::{Poison, Reply},
     },
     history::TaskNo,
@@ -42,7 +42,7 @@ fn large() -> Case {
         version: VERSION,
         name: String::new(),
         seed: 99,
-        world: World {
+        world: WorldSpec {
             dispatchers: 3,
             executors: 5,
             producers: 2,

@@ -53,7 +53,8 @@ fn nodes(number: u8) -> String {
     plural(number.into(), "node")
 }
 
-fn task(case: &Case, task: &TaskSpec) -> String {
+/// A task: when, where, for whom, and what becomes of its attempts.
+pub fn task(case: &Case, task: &TaskSpec) -> String {
     let lane = case.world.dispatcher.lanes.get(task.lane).map_or("?", |lane| lane.name.as_str());
     let mut text = format!("{} at {} into {lane}, for executor-{}", task.no, seconds(task.at_ms), task.executor);
     if let Some(ms) = task.delay_ms {

@@ -2,7 +2,7 @@
 
 use super::{Mood, log_between};
 use crate::{
-    case::{Engine, Exec, Fault, FaultKind, World, fault::Step, work::Reply},
+    case::{Engine, Exec, Fault, FaultKind, WorldSpec, fault::Step, work::Reply},
     draw::Draw,
     host::Host,
     net::Down,
@@ -15,7 +15,7 @@ const SHORT_MS: u64 = 3_000;
 /// How far a clock jumps at most, in milliseconds, and how much it drifts at most, in millionths.
 const CLOCK: (u64, u64) = (5_000, 10_000);
 
-pub(super) fn faults(draw: Draw, world: &World, heal_at_ms: u64) -> Vec<Fault> {
+pub(super) fn faults(draw: Draw, world: &WorldSpec, heal_at_ms: u64) -> Vec<Fault> {
     let mood = Mood::new(draw);
     let mut faults = Vec::new();
     for family in FAMILIES.into_iter().filter(|family| family.fits(world) && mood.has(family.name)) {
@@ -41,7 +41,7 @@ pub(super) fn faults(draw: Draw, world: &World, heal_at_ms: u64) -> Vec<Fault> {
 struct Family {
     name: &'static str,
     needs: Needs,
-    make: fn(Draw, &World) -> FaultKind,
+    make: fn(Draw, &WorldSpec) -> FaultKind,
 }
 
 /// What a world must have for a family.
@@ -53,15 +53,15 @@ enum Needs {
 }
 
 impl Family {
-    const fn new(name: &'static str, make: fn(Draw, &World) -> FaultKind) -> Self {
+    const fn new(name: &'static str, make: fn(Draw, &WorldSpec) -> FaultKind) -> Self {
         Self { name, needs: Needs::Nothing, make }
     }
 
-    const fn needing(needs: Needs, name: &'static str, make: fn(Draw, &World) -> FaultKind) -> Self {
+    const fn needing(needs: Needs, name: &'static str, make: fn(Draw, &WorldSpec) -> FaultKind) -> Self {
         Self { name, needs, make }
     }
 
-    fn fits(&self, world: &World) -> bool {
+    fn fits(&self, world: &WorldSpec) -> bool {
         match self.needs {
             Needs::Nothing => true,
             Needs::ThreeNodes => world.broker.nodes == 3,
@@ -169,23 +169,23 @@ fn nth(draw: Draw, number: u8) -> u8 {
     u8::try_from(draw.between(1, number.into())).expect("at most a byte")
 }
 
-fn broker(draw: Draw, world: &World) -> Host {
+fn broker(draw: Draw, world: &WorldSpec) -> Host {
     Host::Broker(nth(draw.of("broker"), world.broker.nodes))
 }
 
-fn dispatcher(draw: Draw, world: &World) -> Host {
+fn dispatcher(draw: Draw, world: &WorldSpec) -> Host {
     Host::Dispatcher(nth(draw.of("dispatcher"), world.dispatchers))
 }
 
-fn executor(draw: Draw, world: &World) -> Host {
+fn executor(draw: Draw, world: &WorldSpec) -> Host {
     Host::Executor(nth(draw.of("executor"), world.executors))
 }
 
-fn producer(draw: Draw, world: &World) -> Host {
+fn producer(draw: Draw, world: &WorldSpec) -> Host {
     Host::Producer(nth(draw.of("producer"), world.producers))
 }
 
-fn any(draw: Draw, world: &World) -> Host {
+fn any(draw: Draw, world: &WorldSpec) -> Host {
     match draw.of("role").below(5) {
         0 => broker(draw, world),
         1 => producer(draw, world),
@@ -195,7 +195,7 @@ fn any(draw: Draw, world: &World) -> Host {
 }
 
 /// A host whose clock matters.
-fn clocked(draw: Draw, world: &World) -> Host {
+fn clocked(draw: Draw, world: &WorldSpec) -> Host {
     match draw.of("role").below(4) {
         0 => producer(draw, world),
         1 => executor(draw, world),
@@ -203,12 +203,12 @@ fn clocked(draw: Draw, world: &World) -> Host {
     }
 }
 
-fn client(draw: Draw, world: &World) -> Host {
+fn client(draw: Draw, world: &WorldSpec) -> Host {
     if draw.of("role").chance(250) { producer(draw, world) } else { dispatcher(draw, world) }
 }
 
 /// Two hosts that talk to each other, in either order.
-fn link(draw: Draw, world: &World) -> (Host, Host) {
+fn link(draw: Draw, world: &WorldSpec) -> (Host, Host) {
     let (one, other) = match draw.of("link").below(5) {
         0 | 1 => (dispatcher(draw, world), broker(draw, world)),
         2 | 3 => (dispatcher(draw, world), executor(draw, world)),
@@ -217,7 +217,7 @@ fn link(draw: Draw, world: &World) -> (Host, Host) {
     if draw.of("turned").chance(500) { (other, one) } else { (one, other) }
 }
 
-fn lane(draw: Draw, world: &World) -> usize {
+fn lane(draw: Draw, world: &WorldSpec) -> usize {
     usize::try_from(draw.of("lane").below(world.dispatcher.lanes.len() as u64)).expect("few lanes")
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Mood, Size, log_between};
 use crate::{
-    case::{BrokerSpec, DispatcherSpec, Engine, LaneSpec, QueueKind, World, spec::HookError},
+    case::{BrokerSpec, DispatcherSpec, Engine, LaneSpec, QueueKind, WorldSpec, spec::HookError},
     draw::Draw,
     net::Weather,
 };
@@ -10,11 +10,11 @@ use crate::{
 /// Lanes' names, the first with the highest priority.
 const NAMES: [&str; 4] = ["high", "medium", "low", "idle"];
 
-pub(super) fn world(draw: Draw, size: Size) -> World {
+pub(super) fn world(draw: Draw, size: Size) -> WorldSpec {
     let mood = Mood::new(draw);
     let byte = |n: u64| u8::try_from(n).expect("drawn below 256");
     let broker = broker(draw.of("broker"), mood, size);
-    World {
+    WorldSpec {
         dispatchers: byte(size.up_to(draw.of("dispatchers"), size.dispatchers.into())),
         executors: byte(size.up_to(draw.of("executors"), size.executors.into())),
         producers: if size.exact { 1 } else { byte(draw.of("producers").between(1, 3)) },

@@ -3,7 +3,7 @@
 use super::{Mood, Size, log_between};
 use crate::{
     case::{
-        Exec, TaskSpec, World,
+        Exec, TaskSpec, WorldSpec,
         spec::HookError,
         work::{HookSpec, Poison, Reply},
     },
@@ -11,7 +11,7 @@ use crate::{
     history::TaskNo,
 };
 
-pub(super) fn tasks(draw: Draw, mood: Mood, size: Size, world: &World, heal_at_ms: u64) -> Vec<TaskSpec> {
+pub(super) fn tasks(draw: Draw, mood: Mood, size: Size, world: &WorldSpec, heal_at_ms: u64) -> Vec<TaskSpec> {
     let most = u64::from(size.tasks.max(1));
     // By logarithm, so that small cases are as likely as large ones.
     let number = if size.exact { most } else { log_between(draw.of("number"), (most / 16).max(1), most) };
@@ -34,7 +34,7 @@ enum Arrivals {
 struct Maker<'a> {
     draw: Draw,
     mood: Mood,
-    world: &'a World,
+    world: &'a WorldSpec,
     heal_at_ms: u64,
     arrivals: Arrivals,
     /// How long good work takes at most, in milliseconds.
@@ -42,7 +42,7 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(draw: Draw, mood: Mood, world: &'a World, heal_at_ms: u64) -> Self {
+    fn new(draw: Draw, mood: Mood, world: &'a WorldSpec, heal_at_ms: u64) -> Self {
         let arrivals = match draw.of("arrivals").below(4) {
             0 => Arrivals::Burst,
             1 => Arrivals::Bursts(draw.of("bursts").between(2, 6)),
