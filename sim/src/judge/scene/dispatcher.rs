@@ -118,6 +118,9 @@ impl Scene<'_> {
         for copy in &found {
             self.settle_hold(host, *copy, result, now, found.len() == 1);
         }
+        if let Some(hold) = self.subject.hold.as_mut().filter(|_| found.len() == 1) {
+            hold.settled = Some((now, result));
+        }
     }
 
     fn settle_hold(&mut self, host: Host, copy: CopyNo, result: Settlement, now: Duration, sure: bool) {

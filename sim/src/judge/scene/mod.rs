@@ -259,10 +259,12 @@ impl<'a> Scene<'a> {
         };
         self.subject = Subject { task, copy: Some(copy), ..Subject::default() };
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
+            let twin = |other: &CopyNo| self.copies.get(other).is_some_and(|other| other.parent == parent);
+            let twin = task.copies.iter().any(twin);
             task.copies.push(copy);
             // One may be there beside it: the one that it takes the place of, not acked yet.
             let beside = task.live > u32::from(replaces);
-            task.forked |= beside || (matches!(by, Host::Dispatcher(_)) && parent.is_none());
+            task.twins |= twin || (matches!(by, Host::Dispatcher(_)) && parent.is_none());
             if stored.is_live() {
                 task.doubts += u32::from(beside);
                 task.live += 1;
@@ -361,8 +363,6 @@ impl<'a> Scene<'a> {
             && sent
         {
             task.doubts += 1;
-            // Its next copy may be there by now, or may still come to be there.
-            task.forked |= self.subject.hold.as_ref().is_none_or(|hold| hold.leaving || hold.unsaved);
         }
         if why == "give_back"
             && let Some(process) = self.processes.get_mut(&host)
@@ -395,7 +395,6 @@ impl<'a> Scene<'a> {
         self.subject = Subject { task, copy: Some(copy), ..Subject::default() };
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)).filter(|_| was_gone) {
             task.doubts += 1;
-            task.forked = true;
             if live { task.live += 1 } else { task.dead += 1 }
         }
     }
@@ -404,10 +403,6 @@ impl<'a> Scene<'a> {
         let Some(stored) = copy.and_then(|copy| self.copies.get_mut(&copy)) else { return };
         self.subject = Subject { task: stored.task, copy, ..Subject::default() };
         if how != "ack" {
-            // Whoever does not know publishes again.
-            if let Some(task) = stored.task.and_then(|task| self.tasks.get_mut(&task)) {
-                task.forked = true;
-            }
             return;
         }
         stored.confirmed = true;

@@ -34,8 +34,8 @@ pub struct Task<'a> {
     pub returns: u32,
     /// A hook has put it off.
     pub put_off: bool,
-    /// There were two messages of it at once that are not the one and the next of it.
-    pub forked: bool,
+    /// There were two messages of it that took the place of the same one: a dispatcher can't tell them apart.
+    pub twins: bool,
     /// Every message of it so far.
     pub copies: Vec<CopyNo>,
 }
@@ -54,7 +54,7 @@ impl<'a> Task<'a> {
             doubts: 0,
             returns: 0,
             put_off: false,
-            forked: false,
+            twins: false,
             copies: Vec::new(),
         }
     }
