@@ -64,6 +64,8 @@ pub enum Event {
         wait: Duration,
         /// Whether clocks disagreed: the difference was negative.
         skewed: bool,
+        /// When.
+        at: Timestamp,
     },
     /// An attempt starts after a delay: how much later than it was due.
     Lag {
@@ -199,6 +201,14 @@ pub enum Event {
         in_flight: u32,
         /// How many it may have.
         limit: u32,
+    },
+    /// A destination went silent and is distrusted (`false`), or has answered again: distrusted, it has one slot in a
+    /// lane that others use, too.
+    DestinationTrusted {
+        /// Which.
+        destination: Destination,
+        /// As it is now.
+        trusted: bool,
     },
     /// A person paused a lane (`true`), or let it go on.
     LanePaused {

@@ -131,8 +131,8 @@ impl App {
             None => compose::transport(&config)?,
         };
         let health = Arc::new(Health::new(config.core.lanes.iter().map(|l| l.name.clone())));
-        let metrics =
-            Arc::new(Metrics::new(&config.core.lanes, config.metrics_max_destinations, health.clone(), now()));
+        let (lanes, most) = (&config.core.lanes, config.metrics_max_destinations);
+        let metrics = Arc::new(Metrics::with_slos(lanes, most, &config.metrics_slo, health.clone(), now()));
         metrics.hooks(&hooks.iter().map(String::as_str).collect::<Vec<_>>());
         let board = Arc::new(Board::new(config.core.lanes.iter().map(|lane| lane.name.clone())));
         let feed = Arc::new(Feed::default());
@@ -264,9 +264,11 @@ impl Running {
                         let ready = broker.depth(Target::Queue(lane.queue.clone())).await;
                         let dead = broker.depth(Target::Dead(lane.queue.clone())).await;
                         metrics.depth(&lane.name, ready, dead);
-                        if admin.abilities().ages
-                            && let Ok(status) = admin.status(Place::Queue(lane.queue.clone())).await
-                        {
+                        if !admin.abilities().ages {
+                            if let Some(depth) = ready {
+                                metrics.head_age(&lane.name, depth.ready, now());
+                            }
+                        } else if let Ok(status) = admin.status(Place::Queue(lane.queue.clone())).await {
                             metrics.waiting(&lane.name, &waiting(&status));
                         }
                     }
@@ -292,6 +294,6 @@ impl Running {
 
 /// As metrics tell it.
 fn waiting(status: &PlaceStatus) -> Waiting {
-    let oldest_age = status.oldest.map_or(Duration::ZERO, |oldest| now().since(oldest));
-    Waiting { delayed: status.delayed, bytes: status.bytes, oldest_age }
+    let head_age = status.oldest.map_or(Duration::ZERO, |oldest| now().since(oldest));
+    Waiting { delayed: status.delayed, bytes: status.bytes, head_age }
 }

@@ -2,6 +2,8 @@
 //! they decide nothing and ask nobody. They read neither clock nor `/proc`: time is an argument, and what only a process
 //! knows of itself is handed in, so that a simulated dispatcher has the same metrics as a real one.
 
+pub mod document;
+mod head;
 mod health;
 pub mod list;
 mod maker;

@@ -1,41 +1,45 @@
 //! Makes metrics by their name in the list, so that nothing is exported that the list does not have.
 
-use crate::list::{Kind, METRICS, Spec};
+use crate::list::{Kind, Slo, Spec};
 use prometheus::{
     CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-pub(crate) struct Maker<'a>(pub(crate) &'a Registry);
+pub(crate) struct Maker<'a> {
+    pub(crate) registry: &'a Registry,
+    /// The user's thresholds in seconds, which become buckets.
+    pub(crate) slos: &'a [f64],
+}
 
 impl Maker<'_> {
     fn spec(name: &str) -> &'static Spec {
-        METRICS.iter().find(|s| s.name == name).expect("every metric stands in the list: a test makes them all")
+        Spec::find(name).expect("every metric stands in the list: a test makes them all")
     }
 
     fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let collector = made.expect("names and labels of the list are valid: a test makes them all");
-        self.0.register(Box::new(collector.clone())).expect("each metric is made once");
+        self.registry.register(Box::new(collector.clone())).expect("each metric is made once");
         collector
     }
 
-    fn opts(name: &str) -> (Opts, &'static [&'static str]) {
+    fn opts(name: &str) -> (Opts, Vec<&'static str>) {
         let spec = Self::spec(name);
-        (Opts::new(spec.name, spec.help), spec.labels)
+        (Opts::new(spec.name, spec.help), labels(spec))
     }
 
     pub(crate) fn counters(&self, name: &str) -> IntCounterVec {
         let (opts, labels) = Self::opts(name);
-        self.register(IntCounterVec::new(opts, labels))
+        self.register(IntCounterVec::new(opts, &labels))
     }
 
     pub(crate) fn float_counters(&self, name: &str) -> CounterVec {
         let (opts, labels) = Self::opts(name);
-        self.register(CounterVec::new(opts, labels))
+        self.register(CounterVec::new(opts, &labels))
     }
 
     pub(crate) fn gauges(&self, name: &str) -> IntGaugeVec {
         let (opts, labels) = Self::opts(name);
-        self.register(IntGaugeVec::new(opts, labels))
+        self.register(IntGaugeVec::new(opts, &labels))
     }
 
     pub(crate) fn gauge(&self, name: &str) -> IntGauge {
@@ -44,7 +48,7 @@ impl Maker<'_> {
 
     pub(crate) fn float_gauges(&self, name: &str) -> GaugeVec {
         let (opts, labels) = Self::opts(name);
-        self.register(GaugeVec::new(opts, labels))
+        self.register(GaugeVec::new(opts, &labels))
     }
 
     pub(crate) fn float_gauge(&self, name: &str) -> Gauge {
@@ -53,8 +57,18 @@ impl Maker<'_> {
 
     pub(crate) fn histograms(&self, name: &str) -> HistogramVec {
         let spec = Self::spec(name);
-        let Kind::Histogram(buckets) = spec.kind else { panic!("{name} is a histogram in the list") };
-        let opts = HistogramOpts::new(spec.name, spec.help).buckets(buckets.to_vec());
-        self.register(HistogramVec::new(opts, spec.labels))
+        let Kind::Histogram(buckets, slo) = spec.kind else { panic!("{name} is a histogram in the list") };
+        let mut buckets = buckets.to_vec();
+        if slo == Slo::Merged {
+            buckets.extend(self.slos);
+            buckets.sort_by(f64::total_cmp);
+            buckets.dedup();
+        }
+        let opts = HistogramOpts::new(spec.name, spec.help).buckets(buckets);
+        self.register(HistogramVec::new(opts, &labels(spec)))
     }
+}
+
+fn labels(spec: &Spec) -> Vec<&'static str> {
+    spec.labels.iter().map(|label| label.name).collect()
 }

@@ -1,8 +1,8 @@
 //! What each event does to the metrics.
 
-use crate::registry::{DestinationHandles, Metrics, lock};
+use crate::registry::{DestinationGauges, DestinationHandles, Metrics, lock};
 use quebert_dispatcher::{event::Event, ports::observer::Observer};
-use quebert_wire::Destination;
+use quebert_wire::{Destination, Timestamp};
 use std::sync::Arc;
 
 impl Observer for Metrics {
@@ -26,9 +26,14 @@ impl Observer for Metrics {
                 self.hook_duration.with_label_values(&[&**hook, *phase]).observe(duration.as_secs_f64());
             }
             Event::DestinationInFlight { destination, in_flight, limit } => {
-                if let Some((now, max)) = &self.destination(destination).gauges {
-                    now.set(i64::from(*in_flight));
-                    max.set(i64::from(*limit));
+                if let Some(gauges) = &self.destination(destination).gauges {
+                    gauges.in_flight.set(i64::from(*in_flight));
+                    gauges.limit.set(i64::from(*limit));
+                }
+            }
+            Event::DestinationTrusted { destination, trusted } => {
+                if let Some(gauges) = &self.destination(destination).gauges {
+                    gauges.circuit_open.set(i64::from(!trusted));
                 }
             }
             Event::LaneOpen { lane, .. }
@@ -59,8 +64,11 @@ impl Metrics {
             return all.other.clone();
         }
         let name = destination.as_str();
-        let gauges =
-            (self.destination_in_flight.with_label_values(&[name]), self.destination_limit.with_label_values(&[name]));
+        let gauges = DestinationGauges {
+            in_flight: self.destination_in_flight.with_label_values(&[name]),
+            limit: self.destination_limit.with_label_values(&[name]),
+            circuit_open: self.circuit_open.with_label_values(&[name]),
+        };
         let lanes: Vec<_> = self.lanes.keys().cloned().collect();
         let handles = DestinationHandles::new(name, &lanes, &self.attempts, &self.dispatch_duration, Some(gauges));
         let handles = Arc::new(handles);
@@ -82,8 +90,11 @@ impl Metrics {
                     histogram.observe(f64::from(*attempts));
                 }
             }
-            Event::Waited { wait, skewed, .. } => {
+            Event::Waited { wait, skewed, at, .. } => {
                 m.wait.observe(wait.as_secs_f64());
+                let entered =
+                    at.as_millis().saturating_sub_unsigned(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+                lock(&m.head).left(Timestamp::from_millis(entered));
                 m.skew.inc_by(u64::from(*skewed));
             }
             Event::Lag { lag, .. } => m.lag.observe(lag.as_secs_f64()),

@@ -1,10 +1,15 @@
 //! All metrics of one dispatcher, in a registry of their own. What must be asked of the broker, of the process and of the
 //! runtime is set from outside.
 
-use crate::{health::Health, maker::Maker};
+use crate::{
+    head::Head,
+    health::Health,
+    list::{DISCONNECTS, ENDS, PHASES, PUBLISH_RESULTS, RELOADS, TIMED_PHASES},
+    maker::Maker,
+};
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Registry, TextEncoder, proto::MetricFamily,
+    Counter, CounterVec, Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder, proto::MetricFamily,
 };
 use quebert_dispatcher::{
     config::LaneConfig,
@@ -26,10 +31,6 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 /// The label of all destinations beyond the cap.
 const OTHER: &str = "_other";
 
-/// The ends of a task; the other settlements only interrupt its life.
-const ENDS: [Settlement; 4] =
-    [Settlement::Succeeded, Settlement::DeadLettered, Settlement::Expired, Settlement::Filtered];
-
 /// All metrics of one dispatcher. Two of them in a process don't collide.
 pub struct Metrics {
     pub(crate) registry: Registry,
@@ -40,6 +41,7 @@ pub struct Metrics {
     pub(crate) dispatch_duration: HistogramVec,
     pub(crate) destination_in_flight: IntGaugeVec,
     pub(crate) destination_limit: IntGaugeVec,
+    pub(crate) circuit_open: IntGaugeVec,
     pub(crate) confirms: IntCounterVec,
     pub(crate) confirm_duration: BTreeMap<&'static str, Histogram>,
     pub(crate) reconnects: IntCounterVec,
@@ -54,7 +56,6 @@ pub struct Metrics {
     /// These have no series before the broker has told of them.
     pub(crate) delayed: IntGaugeVec,
     pub(crate) ready_bytes: IntGaugeVec,
-    pub(crate) oldest_age: GaugeVec,
     pub(crate) store_bytes: IntGaugeVec,
     pub(crate) timer_lag: Histogram,
     /// No series before somebody has told of a runtime, or of a process: a simulated dispatcher has neither.
@@ -98,7 +99,7 @@ pub struct Waiting {
     /// Bytes of the messages that wait to be delivered.
     pub bytes: Option<u64>,
     /// Age of the oldest of those; zero if there is none.
-    pub oldest_age: Duration,
+    pub head_age: Duration,
 }
 
 /// Handles of one lane, looked up once.
@@ -123,6 +124,8 @@ pub(crate) struct Lane {
     pub(crate) ready: IntGauge,
     pub(crate) consumers: IntGauge,
     pub(crate) dead: IntGauge,
+    pub(crate) head_age: Gauge,
+    pub(crate) head: Mutex<Head>,
 }
 
 pub(crate) struct Destinations {
@@ -135,7 +138,14 @@ pub(crate) struct DestinationHandles {
     pub(crate) attempts: BTreeMap<(Arc<str>, &'static str), IntCounter>,
     pub(crate) ok: Histogram,
     pub(crate) error: Histogram,
-    pub(crate) gauges: Option<(IntGauge, IntGauge)>,
+    /// Those beyond the cap have none.
+    pub(crate) gauges: Option<DestinationGauges>,
+}
+
+pub(crate) struct DestinationGauges {
+    pub(crate) in_flight: IntGauge,
+    pub(crate) limit: IntGauge,
+    pub(crate) circuit_open: IntGauge,
 }
 
 struct Runtime {
@@ -158,8 +168,20 @@ impl Metrics {
     /// Registers the metrics of [`METRICS`](crate::list::METRICS), with all label sets that are known now at 0. Those of
     /// process and runtime follow when they are first told of. `now` is when the config was read.
     pub fn new(lanes: &[LaneConfig], max_destinations: usize, health: Arc<Health>, now: Timestamp) -> Self {
+        Self::with_slos(lanes, max_destinations, &[], health, now)
+    }
+
+    /// The same with the thresholds of the user's service levels, which become buckets.
+    pub fn with_slos(
+        lanes: &[LaneConfig],
+        max_destinations: usize,
+        slos: &[Duration],
+        health: Arc<Health>,
+        now: Timestamp,
+    ) -> Self {
         let registry = Registry::new();
-        let r = Maker(&registry);
+        let slos: Vec<f64> = slos.iter().map(Duration::as_secs_f64).collect();
+        let r = Maker { registry: &registry, slos: &slos };
         let (deliveries, settlements) =
             (r.counters("quebert_deliveries_total"), r.counters("quebert_settlements_total"));
         let (durations, task_attempts) =
@@ -174,6 +196,7 @@ impl Metrics {
         let (slots, window) = (r.gauges("quebert_queue_concurrency_limit"), r.gauges("quebert_queue_prefetch_limit"));
         let (open, ready) = (r.gauges("quebert_queue_open"), r.gauges("quebert_queue_ready_messages"));
         let (consumers, dead) = (r.gauges("quebert_queue_consumers"), r.gauges("quebert_dead_letter_messages"));
+        let head_age = r.float_gauges("quebert_queue_head_age_seconds");
         let lane_of = |config: &LaneConfig| {
             let name = &*config.name;
             let lane = Lane {
@@ -197,6 +220,8 @@ impl Metrics {
                 ready: ready.with_label_values(&[name]),
                 consumers: consumers.with_label_values(&[name]),
                 dead: dead.with_label_values(&[name]),
+                head_age: head_age.with_label_values(&[name]),
+                head: Mutex::default(),
             };
             lane.slots.set(i64::from(config.slots_max));
             lane.window.set(i64::from(config.window));
@@ -208,17 +233,17 @@ impl Metrics {
         let other = Arc::new(DestinationHandles::new(OTHER, &lane_names, &attempts, &dispatch_duration, None));
         let confirms = r.counters("quebert_publish_confirms_total");
         for purpose in Purpose::ALL {
-            for result in ["ack", "nack", "returned", "timeout", "not_connected"] {
+            for result in PUBLISH_RESULTS {
                 confirms.with_label_values(&[purpose.label(), result]);
             }
         }
         let confirm_duration = r.histograms("quebert_publish_confirm_duration_seconds");
         let reconnects = r.counters("quebert_broker_reconnects_total");
-        for reason in ["connect", "io", "heartbeat", "channel", "consumer", "closed"] {
+        for reason in DISCONNECTS {
             reconnects.with_label_values(&[reason]);
         }
         let reloads = r.counters("quebert_config_reloads_total");
-        for result in ["ok", "error"] {
+        for result in RELOADS {
             reloads.with_label_values(&[result]);
         }
         r.gauges("quebert_build_info")
@@ -231,6 +256,7 @@ impl Metrics {
             dispatch_duration,
             destination_in_flight: r.gauges("quebert_destination_in_flight"),
             destination_limit: r.gauges("quebert_destination_concurrency_limit"),
+            circuit_open: r.gauges("quebert_destination_circuit_open"),
             confirms,
             confirm_duration: each(Purpose::ALL.map(Purpose::label), |p| confirm_duration.with_label_values(&[p])),
             reconnects,
@@ -242,9 +268,8 @@ impl Metrics {
             broker_connected: r.gauge("quebert_broker_connected"),
             broker_blocked: r.gauge("quebert_broker_blocked"),
             ready: r.gauge("quebert_ready"),
-            delayed: r.gauges("quebert_queue_delayed_messages"),
+            delayed: r.gauges("quebert_retry_pending_messages"),
             ready_bytes: r.gauges("quebert_queue_ready_bytes"),
-            oldest_age: r.float_gauges("quebert_queue_oldest_age_seconds"),
             store_bytes: r.gauges("quebert_store_file_bytes"),
             timer_lag: r.histograms("quebert_runtime_timer_lag_seconds").with_label_values::<&str>(&[]),
             runtime: OnceLock::new(),
@@ -259,10 +284,10 @@ impl Metrics {
     /// Names of mediators, so that their label sets start at 0.
     pub fn hooks(&self, names: &[&str]) {
         for name in names {
-            for phase in ["before", "verdict", "after"] {
+            for phase in PHASES {
                 self.hook_errors.with_label_values(&[name, phase]);
             }
-            for phase in ["before", "after"] {
+            for phase in TIMED_PHASES {
                 self.hook_duration.with_label_values(&[name, phase]);
             }
         }
@@ -305,7 +330,17 @@ impl Metrics {
         if let Some(bytes) = waiting.bytes {
             self.ready_bytes.with_label_values(&[lane]).set(whole(bytes));
         }
-        self.oldest_age.with_label_values(&[lane]).set(waiting.oldest_age.as_secs_f64());
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.head_age.set(waiting.head_age.as_secs_f64());
+        }
+    }
+
+    /// For a broker that can't tell [`Waiting`]: how old the head of a lane's queue is at most, now that `ready` wait.
+    pub fn head_age(&self, lane: &str, ready: u64, now: Timestamp) {
+        if let Some(lane) = self.lanes.get(lane) {
+            let age = lock(&lane.head).age(ready, now);
+            lane.head_age.set(age.as_secs_f64());
+        }
     }
 
     /// The size of the embedded broker's file.
@@ -320,7 +355,7 @@ impl Metrics {
 
     /// What the process knows of itself. Counters never fall, whatever is told.
     pub fn process(&self, reading: &ProcessReading) {
-        let process = self.process.get_or_init(|| Process::new(&Maker(&self.registry)));
+        let process = self.process.get_or_init(|| Process::new(&Maker { registry: &self.registry, slos: &[] }));
         grow(&process.cpu, reading.cpu_seconds);
         process.resident.set(reading.resident_bytes);
         process.virt.set(reading.virtual_bytes);
@@ -332,7 +367,7 @@ impl Metrics {
 
     /// What the runtime knows of itself.
     pub fn runtime(&self, reading: &RuntimeReading) {
-        let runtime = self.runtime.get_or_init(|| Runtime::new(&Maker(&self.registry)));
+        let runtime = self.runtime.get_or_init(|| Runtime::new(&Maker { registry: &self.registry, slos: &[] }));
         runtime.workers.set(whole(reading.busy.len() as u64));
         runtime.alive_tasks.set(whole(reading.alive_tasks as u64));
         for (worker, busy) in reading.busy.iter().enumerate() {
@@ -399,7 +434,7 @@ impl DestinationHandles {
         lanes: &[Arc<str>],
         attempts: &IntCounterVec,
         duration: &HistogramVec,
-        gauges: Option<(IntGauge, IntGauge)>,
+        gauges: Option<DestinationGauges>,
     ) -> Self {
         let pairs = lanes.iter().flat_map(|lane| Outcome::CLASSES.map(|class| (lane.clone(), class)));
         Self {

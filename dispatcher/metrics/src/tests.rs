@@ -170,3 +170,29 @@ fn the_time_of_a_reload_is_the_one_that_is_given() {
     metrics.reloaded(true, Timestamp::from_millis(1_767_225_700_000));
     assert_eq!(told(), 1_767_225_700.0);
 }
+
+#[test]
+fn the_document_and_the_golden_file_are_made_from_the_list() {
+    const RENEW: &str = "renew it with UPDATE_DOCS=1 cargo test -p quebert-metrics --lib";
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, text) in [("metrics.golden", document::golden()), ("../../docs/metrics.md", document::markdown())] {
+        let path = here.join(path);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == text, "{} is not made from the list; {RENEW}", path.display());
+    }
+}
+
+#[test]
+fn thresholds_of_service_levels_become_buckets_once() {
+    let lanes = [lane("high")];
+    let health = Arc::new(Health::new(lanes.iter().map(|l| l.name.clone())));
+    let slos = [Duration::from_secs(5), Duration::from_secs(120)];
+    let text = text(&Metrics::with_slos(&lanes, 2, &slos, health, Timestamp::default()));
+    let of =
+        |le: &str| text.matches(&format!("quebert_task_wait_seconds_bucket{{queue=\"high\",le=\"{le}\"}} 0\n")).count();
+    assert_eq!((of("5"), of("120"), of("10")), (1, 1, 1));
+    assert!(!text.contains("quebert_task_attempts_bucket{queue=\"high\",result=\"succeeded\",le=\"120\"}"));
+}

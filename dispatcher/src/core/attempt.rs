@@ -154,6 +154,7 @@ impl Core {
             Outcome::Failed(failure) if failure.kind.is_silence() => crowd.hear_nothing(),
             _ => crowd.hear(duration, self.now.mono, self.config.destinations.patience),
         }
+        self.report_trust(dest);
         let proposed = self.proposed(id, &outcome);
         if !matches!(proposed, Verdict::Complete) {
             self.note_history(id, &attempt, &outcome, duration);
@@ -230,7 +231,7 @@ impl Core {
             && let Some(enqueued) = facts.enqueued_at
         {
             let since = due.map_or(enqueued, |due| due.max(enqueued));
-            self.emit(Event::Waited { lane: lane.clone(), wait: now.since(since), skewed: since > now });
+            self.emit(Event::Waited { lane: lane.clone(), wait: now.since(since), skewed: since > now, at: now });
         }
         if let Some(due) = due {
             self.emit(Event::Lag { lane, lag: now.since(due) });

@@ -48,6 +48,8 @@ pub(crate) struct Dest {
     timed_out: bool,
     /// Requests that it may have under way in a lane that others use too: one at first, one more with each answer.
     trust: u32,
+    /// Whether observers were told that it is distrusted.
+    told_distrusted: bool,
 }
 
 impl Dest {
@@ -75,6 +77,14 @@ impl Dest {
     /// Whether it has given no answer yet, or none since a request that ran into its time limit.
     pub(crate) fn is_unheard(&self) -> bool {
         self.typical.is_none()
+    }
+
+    /// Whether it is distrusted, if that has changed since the last time that it was told.
+    pub(crate) fn distrust_changed(&mut self, now: Duration, patience: Duration) -> Option<bool> {
+        let distrusted = self.timed_out || self.is_silent(now, patience, patience / UNHEARD_PART);
+        let changed = distrusted != self.told_distrusted;
+        self.told_distrusted = distrusted;
+        changed.then_some(distrusted)
     }
 
     /// A request begins.
@@ -143,6 +153,7 @@ impl Destinations {
             typical: None,
             timed_out: false,
             trust: TRUST_FIRST,
+            told_distrusted: false,
         });
         self.by_name.insert(name.clone(), id);
         id
@@ -161,21 +172,23 @@ impl Destinations {
         self.all.contains_key(id)
     }
 
-    /// Forgets it if nothing is under way or waiting and there are too many.
-    pub(crate) fn release(&mut self, id: DestId) {
-        if self.all.len() > IDLE_KEPT && self.of(id).is_idle() {
-            let dest = self.all.remove(id).expect("was just there");
-            self.by_name.remove(&dest.name);
+    /// Forgets it if nothing is under way or waiting and there are too many. Its name, if it was distrusted: nothing is
+    /// held against it any more.
+    pub(crate) fn release(&mut self, id: DestId) -> Option<Destination> {
+        if self.all.len() <= IDLE_KEPT || !self.of(id).is_idle() {
+            return None;
         }
+        let dest = self.all.remove(id).expect("was just there");
+        self.by_name.remove(&dest.name);
+        dest.told_distrusted.then_some(dest.name)
     }
 
     /// Forgets those that are idle, if there are too many. Looks at all, so it is for now and then.
-    pub(crate) fn release_idle(&mut self) {
-        if self.all.len() > IDLE_KEPT {
-            for id in self.ids() {
-                self.release(id);
-            }
+    pub(crate) fn release_idle(&mut self) -> Vec<Destination> {
+        if self.all.len() <= IDLE_KEPT {
+            return Vec::new();
         }
+        self.ids().into_iter().filter_map(|id| self.release(id)).collect()
     }
 
     /// Sets every limit anew.

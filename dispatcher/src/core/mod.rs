@@ -427,7 +427,9 @@ impl Core {
     fn sweep(&mut self) {
         self.put_off_overdue();
         self.forget_orphans();
-        self.destinations.release_idle();
+        for destination in self.destinations.release_idle() {
+            self.emit(Event::DestinationTrusted { destination, trusted: true });
+        }
         self.timers.set(self.now.mono + self.sweep_every(), Timer::Sweep);
     }
 

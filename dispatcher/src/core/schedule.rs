@@ -104,6 +104,7 @@ impl Core {
         self.destinations.of_mut(dest).occupy(lane, self.now.mono);
         self.refresh_eligible(dest);
         self.report_destination(dest);
+        self.report_trust(dest);
     }
 
     /// A request to `dest` is over, and its slot is free.
@@ -114,7 +115,9 @@ impl Core {
         self.destinations.of_mut(dest).vacate(lane);
         self.refresh_eligible(dest);
         self.report_destination(dest);
-        self.destinations.release(dest);
+        if let Some(destination) = self.destinations.release(dest) {
+            self.emit(Event::DestinationTrusted { destination, trusted: true });
+        }
     }
 
     /// Brings up to date in which lanes `dest` may be sent to.
@@ -155,6 +158,7 @@ impl Core {
         let now = self.now.mono;
         let mixed = self.lanes.is_mixed(lane, now);
         let patience = self.patience_with(dest, mixed);
+        self.report_trust(dest);
         let crowd = self.destinations.of_mut(dest);
         let silent = crowd.is_silent(now, self.config.destinations.patience, patience);
         let within = if silent && mixed { 0 } else { share.saturating_sub(u64::from(crowd.in_flight_of[lane])) };
@@ -248,6 +252,17 @@ impl Core {
             limit: crowd.limit,
         };
         self.actions.push_back(Action::Emit(event));
+    }
+
+    /// Tells that a destination has lost or regained the dispatcher's trust. Silence is seen when something else concerns
+    /// the destination: a task that waits for it, or an answer.
+    pub(super) fn report_trust(&mut self, dest: DestId) {
+        let patience = self.config.destinations.patience;
+        let crowd = self.destinations.of_mut(dest);
+        if let Some(distrusted) = crowd.distrust_changed(self.now.mono, patience) {
+            let destination = crowd.name.clone();
+            self.emit(Event::DestinationTrusted { destination, trusted: !distrusted });
+        }
     }
 
     /// Tells the gauges of the lanes whose held tasks have changed.

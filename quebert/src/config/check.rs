@@ -38,6 +38,9 @@ const DELAY_WINDOW: u16 = 64;
 /// What is left of the consumer timeout for waiting and settling around the longest attempt.
 const SETTLE_MARGIN: Duration = Duration::from_secs(60);
 
+/// Each is one more bucket in every histogram of a task's or a request's time.
+const SLOS_MAX: usize = 8;
+
 pub(super) fn check(
     file: ConfigFile,
     origins: &Origins,
@@ -64,6 +67,12 @@ pub(super) fn check(
     check.at_least_one(&["limits", "url_bytes"], file.limits.url_bytes);
     check.not_zero(&["hooks", "timeout"], file.hooks.timeout);
     check.not_zero(&["metrics", "depth_interval"], file.metrics.depth_interval);
+    if file.metrics.slo.len() > SLOS_MAX {
+        check.fault(&["metrics", "slo"], format!("has more than {SLOS_MAX} thresholds"));
+    }
+    if file.metrics.slo.iter().any(|threshold| threshold.0.is_zero()) {
+        check.fault(&["metrics", "slo"], "has a threshold of zero");
+    }
     let admin = match file.admin.listen.as_str() {
         "" => None,
         text => check.parsed(&["admin", "listen"], text.parse().map_err(|_| "is no address such as 127.0.0.1:9464")),
@@ -105,6 +114,7 @@ pub(super) fn check(
         admin,
         metrics_max_destinations: file.metrics.max_destinations,
         depth_interval: file.metrics.depth_interval.0,
+        metrics_slo: file.metrics.slo.iter().map(|threshold| threshold.0).collect(),
         log_level: file.log.level,
         log_format: file.log.format,
         drain_grace: file.drain.grace.0,

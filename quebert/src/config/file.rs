@@ -253,6 +253,7 @@ pub struct Admin {
 pub struct Metrics {
     pub max_destinations: usize,
     pub depth_interval: Span,
+    pub slo: Vec<Span>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

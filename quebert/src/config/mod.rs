@@ -43,6 +43,8 @@ pub struct Config {
     pub metrics_max_destinations: usize,
     /// How often the broker is asked how much waits.
     pub depth_interval: Duration,
+    /// Thresholds of service levels, which become buckets of histograms.
+    pub metrics_slo: Vec<Duration>,
     /// Most detailed log line that is written.
     pub log_level: Level,
     /// For people or machines.

@@ -160,7 +160,7 @@ impl Line<'_> {
                 .field("lane", lane)
                 .field("attempts", attempts)
                 .maybe("age", age.map(Span)),
-            Event::Waited { lane, wait, skewed } => {
+            Event::Waited { lane, wait, skewed, .. } => {
                 self.word("waited").field("lane", lane).field("wait", Span(*wait)).flag("skewed", *skewed)
             }
             Event::Lag { lane, lag } => self.word("lag").field("lane", lane).field("lag", Span(*lag)),
