@@ -100,7 +100,7 @@ impl Observer for Logs {
             Event::Settled { lane, result: Settlement::Succeeded, task: Some(task), attempts, .. } => {
                 debug!(lane = &**lane, %task, attempts, "done");
             }
-            Event::Delivered { lane, redelivered } => trace!(lane = &**lane, redelivered, "delivered"),
+            Event::Delivered { lane, redelivered, .. } => trace!(lane = &**lane, redelivered, "delivered"),
             _ => {}
         }
     }
