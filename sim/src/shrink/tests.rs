@@ -75,7 +75,11 @@ fn what_does_not_fail_is_not_shrunk() {
 #[test]
 fn what_fails_without_anything_is_left_with_nothing() {
     let Shrunk { case, runs, .. } = shrunk(|_| true);
-    assert_eq!((case.tasks.len(), case.faults.len(), case.heal_at_ms), (0, 0, 1), "the end of a world is after its beginning");
+    assert_eq!(
+        (case.tasks.len(), case.faults.len(), case.heal_at_ms),
+        (0, 0, 1),
+        "the end of a world is after its beginning"
+    );
     let world = &case.world;
     assert_eq!((world.dispatchers, world.executors, world.producers, world.broker.nodes), (1, 1, 1, 1));
     assert_eq!((world.dispatcher.lanes.len(), world.dispatcher.weighted), (1, false));
