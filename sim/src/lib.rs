@@ -13,6 +13,8 @@ pub mod history;
 pub mod host;
 pub mod judge;
 pub mod net;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod run;
 pub mod shrink;
 pub mod timeline;
