@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod history;
 pub mod host;
 pub mod judge;
+pub mod metrics;
 pub mod net;
 #[cfg(feature = "planted")]
 pub mod planted;
