@@ -1,6 +1,7 @@
 //! Everything that happens, as data. Logs, metrics, the console's feed and the simulation's judge observe it.
 
 use crate::ports::broker::Source;
+use crate::trace::TraceId;
 use crate::verdict::{BuryReason, RetryReason};
 use quebert_wire::{Destination, TaskId, Timestamp};
 use std::{sync::Arc, time::Duration};
@@ -53,11 +54,17 @@ pub enum Event {
         attempts: u32,
         /// From enqueue to now, if the enqueue time is known.
         age: Option<Duration>,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// The task got its slot for the first time.
     Waited {
         /// The lane.
         lane: Arc<str>,
+        /// Whose.
+        task: TaskId,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
         /// From the later of enqueue and `not_before` to now; zero where clocks disagree.
         wait: Duration,
         /// Whether clocks disagreed: the difference was negative.
@@ -86,6 +93,8 @@ pub enum Event {
         body_bytes: usize,
         /// When.
         at: Timestamp,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// An attempt ended.
     AttemptEnded {
@@ -105,6 +114,8 @@ pub enum Event {
         detail: Option<String>,
         /// How long it took.
         duration: Duration,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A task will be tried again, or was put off.
     RetryScheduled {
@@ -118,6 +129,8 @@ pub enum Event {
         attempts: u32,
         /// From now to the earliest next attempt.
         delay: Duration,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A task was given up.
     Buried {
@@ -129,6 +142,8 @@ pub enum Event {
         reason: BuryReason,
         /// In words.
         detail: String,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A task's time was over.
     Expired {
@@ -138,6 +153,8 @@ pub enum Event {
         task: TaskId,
         /// Where.
         stage: ExpiryStage,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A person cancelled a task that waited in the delay grid. (One in a lane's hands is `Settled`, as filtered.)
     DelayedCancelled {
