@@ -17,3 +17,8 @@ pub mod run;
 pub mod shrink;
 pub mod timeline;
 pub mod trace;
+pub mod world;
+
+pub use case::WorldSpec;
+pub use run::Finding;
+pub use world::{Faults, Workload, World, WorldBuilder};

@@ -313,6 +313,16 @@ impl<P> QueueCore<P> {
         }
     }
 
+    /// A message that is ready again goes before all others, behind those of which that was said before: brokers differ
+    /// in where a message that comes back stands. Not durable.
+    pub fn hurry(&mut self, spot: Spot) {
+        if let Some(line) = self.lines.get_mut(&spot.queue)
+            && line.returned.contains(&spot.seq)
+        {
+            line.hurried.push_back(spot.seq);
+        }
+    }
+
     /// Takes the message of a delivery out, for another one that takes its place. The delivery still fills the window
     /// until its ack. `None` for a tag of a former opening.
     pub fn relocate(&mut self, tag: Tag) -> Option<Taken<P>> {

@@ -59,6 +59,8 @@ pub(super) struct Line<P> {
     pub(super) cursor: u64,
     /// Ready again.
     pub(super) returned: BTreeSet<u64>,
+    /// Those of them that go before the others, in this order. Some may have gone already.
+    pub(super) hurried: VecDeque<u64>,
     pub(super) unsettled: u64,
     pub(super) bytes_ready: u64,
     /// Openings, the next to be served first.
@@ -75,6 +77,7 @@ impl<P> Line<P> {
             next: 1,
             cursor: 1,
             returned: BTreeSet::new(),
+            hurried: VecDeque::new(),
             unsettled: 0,
             bytes_ready: 0,
             openings: VecDeque::new(),
@@ -99,7 +102,7 @@ impl<P> Line<P> {
 
     /// Takes the next of the ready for a delivery; tells whether it was ready again.
     pub(super) fn hand_out_next(&mut self) -> Option<(u64, bool, &mut Entry<P>)> {
-        let again = self.returned.pop_first();
+        let again = self.next_hurried().or_else(|| self.returned.pop_first());
         let seq = match again {
             Some(seq) => seq,
             None => {
@@ -113,6 +116,15 @@ impl<P> Line<P> {
         self.unsettled += 1;
         self.bytes_ready -= u64::from(entry.letter.bytes);
         Some((seq, again.is_some(), entry))
+    }
+
+    fn next_hurried(&mut self) -> Option<u64> {
+        while let Some(seq) = self.hurried.pop_front() {
+            if self.returned.remove(&seq) {
+                return Some(seq);
+            }
+        }
+        None
     }
 
     /// An unsettled one is ready again, where it was.

@@ -3,7 +3,12 @@
 
 mod client;
 mod cluster;
+mod conns;
+mod rabbit;
 mod serve;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 pub use client::SimBroker;
 pub use cluster::{Cluster, Knobs};

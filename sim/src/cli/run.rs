@@ -175,7 +175,7 @@ pub(super) fn broken(violation: &Violation) -> String {
     format!("broken at {:.3} s: {}{of}: {}", violation.at.as_secs_f64(), violation.oracle, violation.detail)
 }
 
-/// Where a small case is kept.
+/// Where a case is kept that breaks something.
 pub(super) fn kept(hash: &str) -> PathBuf {
     Path::new("target/sim").join(format!("{hash}.json"))
 }

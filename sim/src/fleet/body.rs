@@ -31,10 +31,15 @@ pub fn body(task: TaskNo, bytes: u32) -> String {
 /// The message that a producer publishes for a task, made at this moment of the producer's clock. Its id is the task's,
 /// whatever is wrong with the rest.
 pub fn message(spec: &TaskSpec, created_at: Timestamp) -> Message {
+    message_with(spec, created_at, |_, _| {})
+}
+
+/// The same, with a change to the envelope before it is written.
+pub fn message_with(spec: &TaskSpec, created_at: Timestamp, change: impl FnOnce(&TaskSpec, &mut Envelope)) -> Message {
     let id = spec.no.to_string();
     let host = Host::Executor(spec.executor);
     let scheme = if spec.poison == Some(Poison::Scheme) { "ftp" } else { "http" };
-    let envelope = Envelope {
+    let mut envelope = Envelope {
         id: Some(id.clone()),
         body: Some(Json::new(body(spec.no, spec.body_bytes)).expect("made as JSON")),
         created_at: Some(created_at),
@@ -43,6 +48,7 @@ pub fn message(spec: &TaskSpec, created_at: Timestamp) -> Message {
         retry: spec.max_attempts.map(|n| EnvelopeRetry { max_attempts: Some(n), ..EnvelopeRetry::default() }),
         ..Envelope::new(format!("{scheme}://{host}/tasks"))
     };
+    change(spec, &mut envelope);
     let mut message = envelope.to_message(Form::Envelope(&JsonCodec)).expect("it has one body, and JSON can say it");
     match spec.poison {
         Some(Poison::Garbage) => message.body = Bytes::from(format!("{{{id} is cut o")),

@@ -12,6 +12,7 @@ use crate::{
     history::{TaskNo, What},
     host::Host,
     net::Stream,
+    run::Execute,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::HeaderMap};
@@ -43,10 +44,30 @@ pub struct ExecKnobs {
     pub healed: bool,
 }
 
+/// One request, as an executor of a user's own sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Execution<'a> {
+    /// Which executor.
+    pub host: Host,
+    /// True time.
+    pub at: Duration,
+    /// Whose.
+    pub task: TaskNo,
+    /// `Quebert-Attempt`.
+    pub attempt: u32,
+    /// `Quebert-Redelivered`.
+    pub redelivered: bool,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: &'a Bytes,
+}
+
 /// What all executors go by. Clones are the same; it outlives its hosts.
 #[derive(Clone)]
 pub struct Executors {
     case: Arc<Case>,
+    execute: Option<Execute>,
     places: Arc<BTreeMap<TaskNo, usize>>,
     state: Arc<Mutex<State>>,
 }
@@ -62,7 +83,13 @@ impl Executors {
     /// For the tasks of a case.
     pub fn new(case: Arc<Case>) -> Self {
         let places = case.tasks.iter().enumerate().map(|(place, task)| (task.no, place)).collect();
-        Self { case, places: Arc::new(places), state: Arc::default() }
+        Self { case, execute: None, places: Arc::new(places), state: Arc::default() }
+    }
+
+    /// Doing this, instead of what tasks say.
+    #[must_use]
+    pub fn doing(self, execute: Option<Execute>) -> Self {
+        Self { execute, ..self }
     }
 
     /// Sets what is wrong with one from now on. Requests that are being worked on go on as they were begun.
@@ -78,6 +105,11 @@ impl Executors {
     /// What this executor does with this attempt, now: what it does is drawn for the task and the attempt, so that the
     /// same attempt, sent twice, fares the same under the same faults.
     pub fn exec(&self, host: Host, task: TaskNo, attempt: u32) -> Exec {
+        self.exec_or(host, task, attempt, || self.planned(task, attempt))
+    }
+
+    /// The same, with something else instead of what the task says.
+    fn exec_or(&self, host: Host, task: TaskNo, attempt: u32, planned: impl FnOnce() -> Exec) -> Exec {
         let state = self.lock();
         let usual = ExecKnobs::default();
         let knobs = state.knobs.get(&host).unwrap_or(&usual);
@@ -90,7 +122,7 @@ impl Executors {
             let key = self.case.faults.get(*fault).map_or(0, |fault| fault.at_ms);
             draw.at(key).at(task.0.into()).at(attempt.into()).chance(*per_mille)
         });
-        let mut exec = hit.map_or_else(|| self.planned(task, attempt), |(_, _, exec)| exec.clone());
+        let mut exec = hit.map_or_else(planned, |(_, _, exec)| exec.clone());
         exec.after_ms = exec.after_ms.saturating_mul(knobs.times.max(1).into()).saturating_add(knobs.longer_ms);
         exec
     }
@@ -178,9 +210,17 @@ async fn respond(
     let request = executors.next_request(host);
     let intact = executors.spec(task).is_some_and(|spec| body == body::body(task, spec.body_bytes).as_bytes());
     let Asked { delivery, redelivered, .. } = asked;
+    let exec = match &executors.execute {
+        Some(execute) => {
+            let at = env.now();
+            let asked = Execution { host, at, task, attempt, redelivered, headers: &head.headers, body: &body };
+            executors.exec_or(host, task, attempt, || execute(&asked))
+        }
+        None => executors.exec(host, task, attempt),
+    };
     env.note(What::Request { task, attempt, delivery, request, redelivered, intact });
     let (answer, answered) = oneshot::channel();
-    env.net.spawn(work(env.clone(), request, executors.exec(host, task, attempt), answer));
+    env.net.spawn(work(env.clone(), request, exec, answer));
     match answered.await {
         Ok(Answer::Http(response)) => return Ok(response),
         Ok(Answer::Raw(raw)) => drop(hand_over.send(raw).await),

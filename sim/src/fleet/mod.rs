@@ -6,9 +6,9 @@ mod executor;
 mod producer;
 mod reply;
 
-pub use body::{body, message};
+pub use body::{body, message, message_with};
 pub use connect::SimConnector;
-pub use executor::{ExecKnobs, Executors, executor};
+pub use executor::{ExecKnobs, Execution, Executors, executor};
 pub use producer::{Producers, producer};
 
 /// The port on which executors listen: `http://executor-1` is enough of a URL.

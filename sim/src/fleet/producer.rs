@@ -1,11 +1,12 @@
 //! The producers: publish their tasks at their moments, and again while nobody knows whether they are stored. They never
 //! look at what becomes of a task after that.
 
-use super::body::message;
+use super::body::{message, message_with};
 use crate::{
     case::Case,
     env::Env,
     history::{TaskNo, What},
+    run::EnvelopeHook,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use quebert_dispatcher::ports::{
@@ -31,6 +32,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 #[derive(Clone)]
 pub struct Producers {
     case: Arc<Case>,
+    envelope: Option<EnvelopeHook>,
     boxes: Arc<Mutex<BTreeMap<u8, Outbox>>>,
 }
 
@@ -64,7 +66,13 @@ impl Producers {
             let letter = Letter { place, due, tries: 0, under_way: false, message: None };
             boxes.entry(task.producer).or_default().left.insert(task.no, letter);
         }
-        Self { case, boxes: Arc::new(Mutex::new(boxes)) }
+        Self { case, envelope: None, boxes: Arc::new(Mutex::new(boxes)) }
+    }
+
+    /// Changing what they publish.
+    #[must_use]
+    pub fn changing(self, envelope: Option<EnvelopeHook>) -> Self {
+        Self { envelope, ..self }
     }
 
     /// How many tasks are not confirmed, of all producers.
@@ -157,12 +165,17 @@ impl Desk {
     fn begin_next(&mut self) -> Option<Try> {
         let (_, task) = self.queue.pop_first()?;
         let (case, now) = (self.producers.case.clone(), self.env.clock().now().wall);
+        let envelope = self.producers.envelope.clone();
         let (spec, message, n) = self.with_outbox(|outbox, _| {
             let letter = outbox.left.get_mut(&task).expect("what is in the queue is not confirmed");
             let spec = &case.tasks[letter.place];
             letter.under_way = true;
             letter.tries += 1;
-            (spec, letter.message.get_or_insert_with(|| message(spec, now)).clone(), letter.tries)
+            let make = || match &envelope {
+                Some(change) => message_with(spec, now, |spec, envelope| change(spec, envelope)),
+                None => message(spec, now),
+            };
+            (spec, letter.message.get_or_insert_with(make).clone(), letter.tries)
         });
         let lane = &case.world.dispatcher.lanes[spec.lane];
         self.env.note(What::Offered { task, n });

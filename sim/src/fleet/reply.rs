@@ -68,7 +68,7 @@ impl Raw {
     pub(super) async fn write(self, mut stream: Stream) -> Option<u16> {
         let sent: io::Result<Option<u16>> = async {
             match self.how {
-                How::Reset => return Ok(None),
+                How::Reset => Ok(None),
                 How::AtOnce(bytes, status) => {
                     stream.write_all(&bytes).await?;
                     stream.shutdown().await?;

@@ -120,7 +120,7 @@ pub struct Stream(StreamInner);
 
 enum StreamInner {
     Fast(fast::FastStream),
-    Turmoil(turmoil::net::TcpStream),
+    Turmoil(reference::TurmoilStream),
 }
 
 impl Stream {
@@ -128,7 +128,7 @@ impl Stream {
         Self(StreamInner::Fast(stream))
     }
 
-    const fn turmoil(stream: turmoil::net::TcpStream) -> Self {
+    const fn turmoil(stream: reference::TurmoilStream) -> Self {
         Self(StreamInner::Turmoil(stream))
     }
 }

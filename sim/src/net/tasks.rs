@@ -85,6 +85,8 @@ struct Shared {
     draw: Draw,
     yields_per_mille: u32,
     frozen: AtomicBool,
+    /// The life whose tasks get turns; 0 if none do.
+    turning: AtomicU64,
     crew: Mutex<Crew>,
 }
 
@@ -96,6 +98,9 @@ struct Crew {
     next: u64,
     live: BTreeMap<u64, Arc<Task>>,
 }
+
+/// Tasks that get no more turns, and are not dropped yet.
+pub(super) struct Remains(Vec<Arc<Task>>);
 
 struct Task {
     future: Mutex<Option<BoxFuture<'static, ()>>>,
@@ -113,6 +118,7 @@ impl Tasks {
             draw,
             yields_per_mille,
             frozen: AtomicBool::new(false),
+            turning: AtomicU64::new(0),
             crew: Mutex::default(),
         }))
     }
@@ -124,6 +130,7 @@ impl Tasks {
         crew.running = true;
         crew.life += 1;
         crew.next = 0;
+        self.0.turning.store(crew.life, Relaxed);
         crew.life
     }
 
@@ -139,6 +146,7 @@ impl Tasks {
     }
 
     /// Runs a task on the runtime of the caller. One of a program that is no more is dropped.
+    #[expect(clippy::disallowed_methods, reason = "this is what stands behind Net::spawn")]
     pub(super) fn spawn(&self, life: u64, future: BoxFuture<'static, ()>) {
         let mut crew = lock(&self.0.crew);
         if !crew.running || crew.life != life {
@@ -159,12 +167,23 @@ impl Tasks {
 
     /// Drops all tasks, in the order in which they were spawned.
     pub(super) fn stop(&self) {
+        self.bury(self.end());
+    }
+
+    /// No task gets a turn any more. They are still to be dropped, where their connections can say goodbye.
+    pub(super) fn end(&self) -> Remains {
         let mut crew = lock(&self.0.crew);
         crew.running = false;
         let live = std::mem::take(&mut crew.live);
         drop(crew);
+        self.0.turning.store(0, Relaxed);
         self.0.frozen.store(false, Relaxed);
-        for task in live.into_values() {
+        Remains(live.into_values().collect())
+    }
+
+    /// Drops what is left of tasks, in the order in which they were spawned.
+    pub(super) fn bury(&self, remains: Remains) {
+        for task in remains.0 {
             self.discard(&task);
         }
     }
@@ -220,7 +239,7 @@ impl Future for Turns {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let shared = &this.tasks.0;
-        if shared.watch.halted() {
+        if shared.watch.halted() || shared.turning.load(Relaxed) != this.life {
             return Poll::Pending;
         }
         if shared.frozen.load(Relaxed) {

@@ -23,25 +23,32 @@ impl Wire {
 
     /// Something is sent.
     pub(super) fn sent(&mut self, at: Duration, from: Host, to: Host, connection: u64, what: &SegmentKind) {
+        match what {
+            SegmentKind::Syn => self.head(at, from, to, connection, 1),
+            SegmentKind::Fin => self.head(at, from, to, connection, 2),
+            SegmentKind::Reset => self.head(at, from, to, connection, 3),
+            SegmentKind::Data(bytes) => self.data(at, from, to, connection, bytes),
+        }
+    }
+
+    /// Bytes are sent.
+    pub(super) fn data(&mut self, at: Duration, from: Host, to: Host, connection: u64, bytes: &[u8]) {
+        self.head(at, from, to, connection, 4 + ((bytes.len() as u64) << 8));
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
+        }
+        for byte in rest {
+            self.word(u64::from(*byte));
+        }
+    }
+
+    fn head(&mut self, at: Duration, from: Host, to: Host, connection: u64, what: u64) {
         self.segments += 1;
         self.word(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
         self.word((host_key(from) << 32) | host_key(to));
         self.word(connection);
-        match what {
-            SegmentKind::Syn => self.word(1),
-            SegmentKind::Fin => self.word(2),
-            SegmentKind::Reset => self.word(3),
-            SegmentKind::Data(bytes) => {
-                self.word(4 + ((bytes.len() as u64) << 8));
-                let (words, rest) = bytes.as_chunks::<8>();
-                for word in words {
-                    self.word(u64::from_le_bytes(*word));
-                }
-                for byte in rest {
-                    self.word(u64::from(*byte));
-                }
-            }
-        }
+        self.word(what);
     }
 
     /// Whether anybody wants to be told.

@@ -144,11 +144,11 @@ impl CaseDirector {
             FaultKind::Reset { one, other } => world.reset(one, other),
             FaultKind::ClockJump { host, ms } => self.change_skew(now, host, ms),
             FaultKind::ClockDrift { host, .. } => self.change_skew(now, host, 0),
-            FaultKind::CloseConnection { host } => self.cluster.close_connection(host),
+            FaultKind::CloseConnection { host } => self.cluster.close_connection(now, host),
             FaultKind::CancelConsumer { host, lane } => {
-                self.cluster.cancel_consumer(host, &self.case.world.dispatcher.lanes[lane].name);
+                self.cluster.cancel_consumer(now, host, &self.case.world.dispatcher.lanes[lane].name);
             }
-            FaultKind::LeaderChange => self.cluster.change_leader(),
+            FaultKind::LeaderChange => self.cluster.change_leader(now),
             FaultKind::Drain { host, grace_ms } => {
                 let grace = Duration::from_millis(grace_ms);
                 self.tell(now, host, Order::Drain(grace));
@@ -204,7 +204,7 @@ impl CaseDirector {
     fn take_down(&mut self, now: Duration, host: Host, how: Down, world: &mut dyn Controls) {
         if self.down.insert(host) {
             world.down(host, how);
-            self.cluster.host_down(host, how);
+            self.cluster.host_down(now, host, how);
             self.note(now, host, What::Down);
             self.common.crew.with(host, |member| member.handle = None);
         }
@@ -213,7 +213,7 @@ impl CaseDirector {
     fn bring_up(&mut self, now: Duration, host: Host, world: &mut dyn Controls) {
         if self.down.remove(&host) {
             self.note(now, host, What::Started);
-            self.cluster.host_up(host);
+            self.cluster.host_up(now, host);
             world.up(host);
         }
     }
@@ -234,7 +234,7 @@ impl CaseDirector {
     /// Sets everything that is the sum of the faults that are on now.
     fn set_sums(&mut self, now: Duration, world: &mut dyn Controls) {
         let sums = Sums::of(self.active(), self.healed);
-        sums.apply(&self.case, world, &self.cluster, &self.executors);
+        sums.apply(now, &self.case, world, &self.cluster, &self.executors);
         for host in self.frozen.difference(&sums.frozen) {
             world.freeze(*host, false);
         }
@@ -255,7 +255,7 @@ impl CaseDirector {
                     self.common.crew.with(host, |member| member.ended = true);
                 } else {
                     world.down(host, Down::Kill);
-                    self.cluster.host_down(host, Down::Kill);
+                    self.cluster.host_down(now, host, Down::Kill);
                     self.down.insert(host);
                     self.bring_up(now, host, world);
                 }

@@ -13,14 +13,14 @@ pub use mediator::{Expected, hush_expected_panics};
 
 use crate::{
     broker::{self, Cluster, SimBroker},
-    case::Case,
+    case::{Case, Exec, TaskSpec},
     clock::Clocks,
     draw::Draw,
     env::Env,
-    fleet::{self, Executors, Producers},
-    history::{Entry, History, What},
+    fleet::{self, Execution, Executors, Producers},
+    history::{Entry, History, TaskNo, What},
     host::Host,
-    judge::{Violation, judge},
+    judge::{Oracle, Violation, judge},
     net::{Kind, Net, Program, Ran, SegmentLog, Stage},
 };
 use direct::CaseDirector;
@@ -30,7 +30,8 @@ use quebert_dispatcher::{
     ports::{BoxFuture, broker::Broker, transport::Transport},
     shell::Builder,
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use quebert_wire::Envelope;
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 /// Changes a dispatcher before it is built, at each of its starts.
 pub type DispatcherHook = Arc<dyn Fn(&Env, Builder) -> Builder + Send + Sync>;
@@ -39,6 +40,47 @@ pub type Wrap<T> = Arc<dyn Fn(&Env, Arc<T>) -> Arc<T> + Send + Sync>;
 
 /// Changes the config of every dispatcher.
 pub type ConfigHook = Arc<dyn Fn(&mut CoreConfig) + Send + Sync>;
+
+/// What executors do with each request, instead of what its task says.
+pub type Execute = Arc<dyn Fn(&Execution<'_>) -> Exec + Send + Sync>;
+
+/// Changes what producers publish for a task, but neither its id nor its body.
+pub type EnvelopeHook = Arc<dyn Fn(&TaskSpec, &mut Envelope) + Send + Sync>;
+
+/// Looks through all that happened for broken promises.
+pub type Find = Arc<dyn Fn(&Case, &[Entry]) -> Vec<Finding> + Send + Sync>;
+
+/// A promise of a user's own.
+#[derive(Clone)]
+pub struct OwnOracle {
+    /// Its name.
+    pub name: &'static str,
+    /// Finds where it was broken.
+    pub find: Find,
+}
+
+/// Where a promise of a user's own was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whose, if it is about one task.
+    pub task: Option<TaskNo>,
+    /// When: true time.
+    pub at: Duration,
+    /// What happened instead.
+    pub detail: String,
+}
+
+impl Finding {
+    /// About one task.
+    pub fn of(task: TaskNo, at: Duration, detail: impl Into<String>) -> Self {
+        Self { task: Some(task), at, detail: detail.into() }
+    }
+
+    /// About no task in particular.
+    pub fn at(at: Duration, detail: impl Into<String>) -> Self {
+        Self { task: None, at, detail: detail.into() }
+    }
+}
 
 /// What a user of the library brings into a world.
 #[derive(Clone, Default)]
@@ -51,6 +93,16 @@ pub struct Setup {
     pub broker: Option<Wrap<dyn Broker>>,
     /// Around each dispatcher's transport.
     pub transport: Option<Wrap<dyn Transport>>,
+    /// What executors do.
+    pub execute: Option<Execute>,
+    /// What producers publish.
+    pub envelope: Option<EnvelopeHook>,
+    /// Called before each run.
+    pub reset: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// More promises.
+    pub oracles: Vec<OwnOracle>,
+    /// Promises that are not held against a run.
+    pub without: BTreeSet<Oracle>,
 }
 
 /// How to run.
@@ -80,19 +132,37 @@ pub struct Report {
 /// Runs a case, and judges it. Blocks; nothing in it waits in real time.
 pub fn run(case: &Case, setup: &Setup, options: &Options) -> Report {
     let mut report = play(case, setup, options);
-    report.violations = judge(case, &report.entries, &report.ran);
+    let mut violations = judge(case, &report.entries, &report.ran);
+    violations.retain(|violation| !setup.without.contains(&violation.oracle));
+    for OwnOracle { name, find } in &setup.oracles {
+        let found = find(case, &report.entries).into_iter();
+        violations.extend(found.map(|Finding { task, at, detail }| Violation {
+            oracle: Oracle::Own(name),
+            task,
+            at,
+            detail,
+        }));
+    }
+    violations.sort_by_key(|violation| violation.at);
+    report.violations = violations;
     report
 }
 
 /// Runs a case without a judge.
 pub fn play(case: &Case, setup: &Setup, options: &Options) -> Report {
     hush_expected_panics();
+    if let Some(reset) = &setup.reset {
+        reset();
+    }
     let case = Arc::new(case.clone());
     let draw = Draw::new(case.seed);
     let (history, clocks) = (History::default(), Clocks::default());
     let queues: Vec<Arc<str>> = case.world.dispatcher.lanes.iter().map(|lane| lane.name.as_str().into()).collect();
     let cluster = Cluster::new(&case.world.broker, &queues, draw.of("broker"), history.clone());
-    let (executors, producers) = (Executors::new(case.clone()), Producers::new(case.clone()));
+    let (executors, producers) = (
+        Executors::new(case.clone()).doing(setup.execute.clone()),
+        Producers::new(case.clone()).changing(setup.envelope.clone()),
+    );
     let common = Common {
         case: case.clone(),
         setup: setup.clone(),

@@ -7,7 +7,10 @@ use crate::{
     host::Host,
     net::{Controls, Link},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A link never loses everything: that would be a cut.
 const LOSS_MAX: u32 = 900;
@@ -97,11 +100,18 @@ impl Sums {
     }
 
     /// Sets everything, links without faults among them.
-    pub(super) fn apply(&self, case: &Case, world: &mut dyn Controls, cluster: &Cluster, executors: &Executors) {
+    pub(super) fn apply(
+        &self,
+        now: Duration,
+        case: &Case,
+        world: &mut dyn Controls,
+        cluster: &Cluster,
+        executors: &Executors,
+    ) {
         for pair in pairs(case) {
             world.link(pair.0, pair.1, self.links.get(&pair).copied().unwrap_or_default());
         }
-        cluster.set(self.knobs.clone());
+        cluster.set(now, self.knobs.clone());
         for host in (1..=case.world.executors).map(Host::Executor) {
             let mut knobs = self.executors.get(&host).cloned().unwrap_or_default();
             knobs.healed = self.healed;

@@ -13,7 +13,7 @@ use crate::{
 fn large() -> Case {
     let mut lanes = vec![LaneSpec::named("high", 3), LaneSpec::named("medium", 2), LaneSpec::named("low", 1)];
     lanes[2].slots_own = 1;
-    lanes[0].backoff_max_ms = 7;
+    lanes[0].backoff_max_ms = 777;
     let task = |no: u32| TaskSpec {
         producer: 1 + u8::from(no.is_multiple_of(2)),
         lane: no as usize % 3,
@@ -75,7 +75,11 @@ fn what_does_not_fail_is_not_shrunk() {
 #[test]
 fn what_fails_without_anything_is_left_with_nothing() {
     let Shrunk { case, runs, .. } = shrunk(|_| true);
-    assert_eq!((case.tasks.len(), case.faults.len(), case.heal_at_ms), (0, 0, 0));
+    assert_eq!(
+        (case.tasks.len(), case.faults.len(), case.heal_at_ms),
+        (0, 0, 1),
+        "the end of a world is after its beginning"
+    );
     let world = &case.world;
     assert_eq!((world.dispatchers, world.executors, world.producers, world.broker.nodes), (1, 1, 1, 1));
     assert_eq!((world.dispatcher.lanes.len(), world.dispatcher.weighted), (1, false));
@@ -141,9 +145,9 @@ fn a_lane_that_goes_takes_its_faults_along_and_the_others_close_up() {
 fn only_the_settings_that_matter_differ_from_the_defaults() {
     let Shrunk { case, .. } = shrunk(|case| {
         let spec = &case.world.dispatcher;
-        spec.weighted && spec.lanes.iter().any(|lane| lane.name == "high" && lane.backoff_max_ms == 7)
+        spec.weighted && spec.lanes.iter().any(|lane| lane.name == "high" && lane.backoff_max_ms == 777)
     });
-    let lane = LaneSpec { backoff_max_ms: 7, ..LaneSpec::named("high", 3) };
+    let lane = LaneSpec { backoff_max_ms: 777, ..LaneSpec::named("high", 3) };
     let expect = DispatcherSpec { lanes: vec![lane], weighted: true, ..DispatcherSpec::default() };
     assert_eq!(case.world.dispatcher, expect);
 }

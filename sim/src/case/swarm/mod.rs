@@ -8,7 +8,7 @@ mod faults;
 mod setup;
 mod workload;
 
-use super::{Case, VERSION};
+use super::{Case, VERSION, WorldSpec};
 use crate::draw::Draw;
 
 /// How large a swarm's cases are.
@@ -49,20 +49,35 @@ impl Size {
 
 /// The case of a seed. Passes [`Case::check`].
 pub fn case(seed: u64, size: Size) -> Case {
+    let mut case = case_with(seed, size, None, |_| {});
+    case.world.broker.delivery_limit = delivery_limit(case.faults.len());
+    case.settle_ms = case.settle_bound_ms();
+    case
+}
+
+/// The case of a seed, with some of it said: when it heals, if that is not drawn, and whatever `change` sets of its hosts.
+/// Tasks and faults are drawn for what comes of that. Whether it
+/// can be run, and the broker's delivery limit, is for whoever says so.
+pub fn case_with(seed: u64, size: Size, heal_at_ms: Option<u64>, change: impl FnOnce(&mut WorldSpec)) -> Case {
     let draw = Draw::new(seed).of("swarm");
-    let world = setup::world(draw.of("world"), size);
+    let mut world = setup::world(draw.of("world"), size);
+    change(&mut world);
     let mood = Mood::new(draw);
     // A quarter of the longest at least: shorter ones have no time for anything.
     let most = u64::from(size.seconds.max(1)) * 1000;
-    let heal_at_ms = if size.exact { most } else { draw.of("heal").between(most / 4, most) };
+    let drawn = if size.exact { most } else { draw.of("heal").between(most / 4, most) };
+    let heal_at_ms = heal_at_ms.unwrap_or(drawn).max(1);
     let tasks = workload::tasks(draw.of("tasks"), mood, size, &world, heal_at_ms);
     let faults = faults::faults(draw.of("faults"), &world, heal_at_ms);
     let mut case = Case { version: VERSION, name: String::new(), seed, world, tasks, faults, heal_at_ms, settle_ms: 0 };
-    // Each fault may send a message back once, and what a fault sends back must not be buried for it.
-    let most_faults = u32::try_from(case.faults.len()).unwrap_or(u32::MAX);
-    case.world.broker.delivery_limit = most_faults.saturating_mul(4).saturating_add(100);
     case.settle_ms = case.settle_bound_ms();
     case
+}
+
+/// A broker's limit that no case with so many faults reaches: each may send a message back once, and what a fault sends
+/// back must not be buried for it.
+pub fn delivery_limit(faults: usize) -> u32 {
+    u32::try_from(faults).unwrap_or(u32::MAX).saturating_mul(4).saturating_add(100)
 }
 
 /// What a seed has switched on.

@@ -12,6 +12,7 @@ use super::{
     cases::{SeedArgs, WorldName},
     clock::Stopwatch,
     out::{self, Progress},
+    run::kept,
 };
 use clap::Args;
 use report::Finding;
@@ -139,6 +140,12 @@ pub(super) fn swarm(args: &SwarmArgs) -> Result<Verdict, Error> {
         result.map(|()| parent.summary)
     })?;
     out::line(&summary.to_string())?;
+    if let Some(seed) = summary.first_failed() {
+        let case = args.size.case(seed);
+        let path = kept(&crate::trace::case_hash(&case));
+        out::write(&path, &(case.to_json() + "\n"))?;
+        out::wrote("case", &path);
+    }
     Ok(if summary.is_fine() { Verdict::Kept } else { Verdict::Broken })
 }
 

@@ -121,6 +121,11 @@ impl Summary {
         (!self.cpu.is_zero()).then(|| super::super::run::speed(self.virtual_time, self.cpu))
     }
 
+    /// The least seed of which there is something bad to say.
+    pub(super) fn first_failed(&self) -> Option<u64> {
+        self.failed.keys().chain(self.lost.keys()).min().copied()
+    }
+
     fn first_failure(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = self.failed.first_key_value();
         let lost = self.lost.first_key_value();

@@ -1,39 +1,30 @@
 //! What only the fast world promises.
 
 use super::*;
+use crate::net::SegmentKind;
 
 #[test]
-fn a_ping_is_answered_within_two_latencies() {
-    let notes = Notes::default();
-    let asked = notes.clone();
-    let ran = Scene::new(ms(1000))
-        .host(OTHER, |net: Net| async move {
-            let mut listener = net.bind(80).await.unwrap();
-            loop {
-                let (mut stream, from) = listener.accept().await.unwrap();
-                assert_eq!(from, ONE);
-                let mut buf = [0; 4];
-                while stream.read_exact(&mut buf).await.is_ok() {
-                    stream.write_all(&buf).await.unwrap();
-                }
-            }
+fn every_segment_is_logged_with_its_arrival_or_its_loss() {
+    let (scene, log) = Scene::new(ms(1000))
+        .at(500, |world| world.link(ONE, OTHER, cut_both()))
+        .host(OTHER, echo)
+        .host(ONE, |net: Net| async move {
+            let mut stream = net.connect(OTHER, 80).await.unwrap();
+            ping(&mut stream).await.unwrap();
+            sleep(ms(600)).await;
+            stream.write_all(b"lost").await.unwrap();
+            pending::<()>().await;
         })
-        .host(ONE, move |net: Net| {
-            let notes = asked.clone();
-            async move {
-                let mut stream = net.connect(OTHER, 80).await.unwrap();
-                notes.add(&net, "connected");
-                stream.write_all(b"ping").await.unwrap();
-                let mut buf = [0; 4];
-                stream.read_exact(&mut buf).await.unwrap();
-                notes.add(&net, "ponged");
-            }
-        })
-        .run(Kind::Fast);
-    assert_eq!(ran.end, ms(1000));
-    assert_eq!(ran.panics, []);
-    let (connected, ponged) = (notes.when("connected"), notes.when("ponged"));
-    assert!((2..=6).contains(&connected), "{connected}");
-    assert!((2..=6).contains(&(ponged - connected)), "{ponged}");
-    assert_eq!(ran.segments, 5, "SYN, ping, pong, and two FINs");
+        .log();
+    let ran = scene.run(Kind::Fast);
+    let all = log.lock().unwrap();
+    assert_eq!(ran.segments, all.len() as u64);
+    let kinds = all.iter().map(|segment| (segment.from, segment.what.clone())).collect::<Vec<_>>();
+    let data = |bytes: &'static str| SegmentKind::Data(bytes.into());
+    assert_eq!(kinds, [(ONE, SegmentKind::Syn), (ONE, data("ping")), (OTHER, data("ping")), (ONE, data("lost"))]);
+    for segment in &all[..3] {
+        let took = segment.arrives.expect("there was no fault yet") - segment.at;
+        assert!((ms(1)..=ms(3)).contains(&took), "{segment:?}");
+    }
+    assert_eq!(all[3].arrives, None);
 }

@@ -1,0 +1,4 @@
+//! The broker in whole worlds, and under the suite that every broker passes.
+
+mod contract;
+mod worlds;
