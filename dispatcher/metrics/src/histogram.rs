@@ -149,8 +149,8 @@ impl Histograms {
 
     /// The exemplars of the series with these labels, by bucket.
     pub(crate) fn exemplars(&self, labels: &[LabelPair]) -> Vec<Option<Exemplar>> {
-        let value = |name: &&str| labels.iter().find(|l| l.name() == *name).map(|l| l.value().to_owned());
-        let key: Option<Vec<String>> = self.0.labels.iter().map(|name| value(name)).collect();
+        let value = |name: &&'static str| labels.iter().find(|l| l.name() == *name).map(|l| l.value().to_owned());
+        let key: Option<Vec<String>> = self.0.labels.iter().map(value).collect();
         let series = key.and_then(|key| self.0.lock().get(&key).cloned());
         series.map(|series| series.exemplars()).unwrap_or_default()
     }

@@ -109,6 +109,8 @@ impl Lane {
     pub(crate) fn observe(&self, event: &Event) {
         match event {
             Event::LaneOpen { open, .. } => self.open.set(i64::from(*open)),
+            // It is told to be open once more when it goes on.
+            Event::LanePaused { paused: true, .. } => self.open.set(0),
             Event::Delivered { redelivered, .. } => self.deliveries[usize::from(*redelivered)].inc(),
             Event::Settled { result, task, attempts, age, trace, .. } => {
                 self.settlements[*result as usize].inc();

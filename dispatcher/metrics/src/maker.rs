@@ -7,12 +7,9 @@ use crate::{
 };
 use prometheus::{
     CounterVec, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::{Collector, Desc},
+    core::{Collector, Describer},
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Mutex,
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 pub(crate) struct Maker<'a> {
     pub(crate) registry: &'a Registry,
@@ -76,7 +73,7 @@ impl Maker<'_> {
             buckets.dedup();
         }
         let names = labels(spec).into_iter().map(str::to_owned).collect();
-        let desc = Desc::new(spec.name.to_owned(), spec.help.to_owned(), names, HashMap::new());
+        let desc = Opts::new(spec.name, spec.help).variable_labels(names).describe();
         let made = desc.map(|desc| Histograms::new(desc, labels(spec), buckets, spec.unit == "seconds"));
         let made = self.register(made);
         lock(self.histograms).insert(spec.name, made.clone());

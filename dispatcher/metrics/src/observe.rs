@@ -31,6 +31,7 @@ impl Observer for Metrics {
                 self.destinations.observe(self.lane(lane).map(|(at, _)| at), event);
             }
             Event::LaneOpen { lane, .. }
+            | Event::LanePaused { lane, .. }
             | Event::Delivered { lane, .. }
             | Event::Settled { lane, .. }
             | Event::Waited { lane, .. }
