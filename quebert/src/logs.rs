@@ -86,7 +86,7 @@ impl Observer for Logs {
                 info!(%destination, "destination went silent: one slot, until it answers");
             }
             Event::DestinationTrusted { destination, trusted: true } => {
-                info!(%destination, "destination answers again")
+                info!(%destination, "destination answers again");
             }
             _ => of_task(event),
         }

@@ -15,7 +15,7 @@ use std::{
 };
 
 pub(crate) struct Destinations {
-    known: Mutex<BTreeMap<Destination, Arc<Series>>>,
+    known: Mutex<Known>,
     other: OnceLock<Arc<Series>>,
     max: usize,
     /// Names of the lanes, in the order of their numbers.
@@ -26,6 +26,13 @@ pub(crate) struct Destinations {
     limit: IntGaugeVec,
     circuit_open: IntGaugeVec,
     overflow: IntCounter,
+}
+
+#[derive(Default)]
+struct Known {
+    all: BTreeMap<Destination, Arc<Series>>,
+    /// Asked for last. Events of one destination often come in pairs.
+    last: Option<(Destination, Arc<Series>)>,
 }
 
 /// Of one destination.
@@ -106,10 +113,14 @@ impl Destinations {
 
     fn series(&self, destination: &Destination) -> Arc<Series> {
         let mut known = lock(&self.known);
-        if let Some(series) = known.get(destination) {
+        if let Some((_, series)) = known.last.as_ref().filter(|(last, _)| last == destination) {
             return series.clone();
         }
-        if known.len() >= self.max {
+        if let Some(series) = known.all.get(destination).cloned() {
+            known.last = Some((destination.clone(), series.clone()));
+            return series;
+        }
+        if known.all.len() >= self.max {
             return self.other.get_or_init(|| Arc::new(self.make(OTHER, None))).clone();
         }
         let name = destination.as_str();
@@ -119,7 +130,7 @@ impl Destinations {
             circuit_open: self.circuit_open.with_label_values(&[name]),
         };
         let series = Arc::new(self.make(name, Some(gauges)));
-        known.insert(destination.clone(), series.clone());
+        known.all.insert(destination.clone(), series.clone());
         series
     }
 

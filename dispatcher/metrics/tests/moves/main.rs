@@ -1,6 +1,7 @@
 //! Every metric of the list moves by what it should when a dispatcher is driven. A metric without such a test fails here.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
+#![expect(clippy::disallowed_methods, reason = "each test's runtime ends with it, and its tasks with that")]
 
 mod bench;
 
