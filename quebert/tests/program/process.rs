@@ -125,6 +125,11 @@ impl Dispatcher {
         found.await.unwrap_or_else(|_| panic!("no line {message:?}"))
     }
 
+    /// Where /metrics and its like are served.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// From the admin address.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         ask(&self.admin, "GET", path, "").await
