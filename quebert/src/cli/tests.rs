@@ -51,8 +51,8 @@ fn help_names_every_command_and_exit_code() {
       0    done
       1    done in part: some items failed, or something is not as it should be
       2    wrong usage or config, or refused as wrong; nothing was done
-      3    the API, the broker or Prometheus could not be reached, or takes nothing for now; the embedded
-           broker's folder is in use or damaged
+      3    the API, the broker or Prometheus could not be reached, or takes nothing for now; the
+           embedded broker's folder is in use or damaged
       4    anything else that went wrong: files, the network, the terminal
       130  stopped at once by a second SIGINT (143: SIGTERM)
       141  nobody reads the output any more

@@ -52,7 +52,7 @@ async fn one_delivery_lost_in_a_thousand_sets_off_the_alert() {
     running.handle.stop_now();
     running.end().await;
 
-    let mut series = BTreeMap::new();
+    let mut series = BTreeMap::<String, String>::new();
     for (instance, watched) in [("honest", &honest), ("mutant", &mutant)] {
         for text in watched.seen.lock().unwrap().iter() {
             record(&mut series, instance, text);
@@ -114,7 +114,7 @@ fn record(series: &mut BTreeMap<String, String>, instance: &str, text: &str) {
     for line in text.lines().filter(|line| TERMS.iter().any(|term| line.starts_with(term))) {
         let (name, value) = line.rsplit_once(' ').unwrap();
         let name = name.replacen('{', &format!("{{job=\"quebert\",instance=\"{instance}\","), 1);
-        let values = series.entry(name).or_insert_with(String::new);
+        let values = series.entry(name).or_default();
         let _ = write!(values, "{value} ");
     }
 }

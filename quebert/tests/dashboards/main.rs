@@ -19,6 +19,7 @@ use quebert_dashboards::{
     Bundle, Settings,
     check::{Answers, Finding, View, Weight, by_itself, judge, questions},
 };
+use std::collections::btree_map::Entry;
 use world::World;
 
 /// What may be missing here, with why: there is no RabbitMQ.
@@ -68,9 +69,9 @@ async fn every_question_has_an_answer_and_every_fault_is_found() {
 /// Only what was not asked before is asked.
 async fn check(prometheus: &Prometheus, bundle: &Bundle, view: &View, asked: &mut Answers) -> Vec<Finding> {
     for question in questions(bundle, view) {
-        if !asked.contains_key(&question) {
-            let answer = prometheus.ask(&question).await;
-            asked.insert(question, answer);
+        if let Entry::Vacant(unasked) = asked.entry(question) {
+            let answer = prometheus.ask(unasked.key()).await;
+            unasked.insert(answer);
         }
     }
     let mut findings = by_itself(bundle);

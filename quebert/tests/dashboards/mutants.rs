@@ -7,12 +7,14 @@ use quebert_dashboards::{
 };
 use serde_json::{Value, json};
 
+type Spoil = Box<dyn Fn(&mut Bundle, &mut View)>;
+
 /// One way to spoil them.
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     /// What must find it.
     pub(crate) rule: &'static str,
-    pub(crate) spoil: Box<dyn Fn(&mut Bundle, &mut View)>,
+    pub(crate) spoil: Spoil,
 }
 
 pub(crate) fn mutants() -> Vec<Mutant> {
@@ -78,58 +80,62 @@ fn queries() -> Vec<Mutant> {
 
 fn boards() -> Vec<Mutant> {
     vec![
-        board("a data source is fixed", "panel-datasource-rule", |b| {
-            b["panels"][0]["datasource"]["uid"] = json!("P1809")
-        }),
-        board("a query's data source is fixed", "panel-datasource-rule", |b| {
-            b["panels"][0]["targets"][0]["datasource"]["uid"] = json!("${DS_PROMETHEUS}");
-        }),
-        board("panels overlap", "panel-layout", |b| b["panels"][1]["gridPos"]["x"] = json!(1)),
-        board("a panel is too wide", "panel-layout", |b| b["panels"][5]["gridPos"]["w"] = json!(20)),
-        board("a description is missing", "panel-title-description-rule", |b| {
-            b["panels"][2]["description"] = json!("")
-        }),
-        board("a description teaches nothing", "panel-teaches", |b| b["panels"][2]["description"] = json!("the wait")),
-        board("a title is missing", "panel-title-description-rule", |b| b["panels"][2]["title"] = json!("")),
-        board("a unit is missing", "panel-units-rule", |b| {
-            b["panels"][2]["fieldConfig"]["defaults"]["unit"] = json!("")
-        }),
-        board("a unit is made up", "panel-units-rule", |b| {
-            b["panels"][2]["fieldConfig"]["defaults"]["unit"] = json!("sec")
-        }),
-        board("a panel asks nothing", "panel-no-targets-rule", |b| b["panels"][2]["targets"] = json!([])),
-        board("a legend names what is not there", "has-data", |b| {
-            b["panels"][7]["targets"][0]["legendFormat"] = json!("{{reason}}");
-        }),
-        board("two panels have one id", "panel-ids", |b| b["panels"][2]["id"] = json!(1)),
-        board("two queries have one id", "panel-ref-ids", |b| b["panels"][8]["targets"][1]["refId"] = json!("A")),
-        board("it can be edited", "uneditable-dashboard", |b| b["editable"] = json!(true)),
-        board("a link leads nowhere", "links", |b| {
-            b["panels"][0]["fieldConfig"]["defaults"]["links"] =
-                json!([{"title": "x", "url": "/d/quebert-queues?a=b"}]);
-        }),
-        board("links forget what is chosen", "links", |b| b["links"][0]["includeVars"] = json!(false)),
-        board("its uid is another's", "uid", |b| b["uid"] = json!("quebert-queue")),
+        set("a data source is fixed", "panel-datasource-rule", "/panels/0/datasource/uid", json!("P1809")),
+        set(
+            "a query's data source is fixed",
+            "panel-datasource-rule",
+            "/panels/0/targets/0/datasource/uid",
+            json!("${DS_PROMETHEUS}"),
+        ),
+        set("panels overlap", "panel-layout", "/panels/1/gridPos/x", json!(1)),
+        set("a panel is too wide", "panel-layout", "/panels/5/gridPos/w", json!(20)),
+        set("a description is missing", "panel-title-description-rule", "/panels/2/description", json!("")),
+        set("a description teaches nothing", "panel-teaches", "/panels/2/description", json!("the wait")),
+        set("a title is missing", "panel-title-description-rule", "/panels/2/title", json!("")),
+        set("a unit is missing", "panel-units-rule", "/panels/2/fieldConfig/defaults/unit", json!("")),
+        set("a unit is made up", "panel-units-rule", "/panels/2/fieldConfig/defaults/unit", json!("sec")),
+        set("a panel asks nothing", "panel-no-targets-rule", "/panels/2/targets", json!([])),
+        set("a legend names what is not there", "has-data", "/panels/7/targets/0/legendFormat", json!("{{reason}}")),
+        set("two panels have one id", "panel-ids", "/panels/2/id", json!(1)),
+        set("two queries have one id", "panel-ref-ids", "/panels/8/targets/1/refId", json!("A")),
+        set("it can be edited", "uneditable-dashboard", "/editable", json!(true)),
+        set(
+            "a link leads nowhere",
+            "links",
+            "/panels/0/fieldConfig/defaults/links",
+            json!([{"title": "x", "url": "/d/quebert-queues?a=b"}]),
+        ),
+        set("links forget what is chosen", "links", "/links/0/includeVars", json!(false)),
+        set("its uid is another's", "uid", "/uid", json!("quebert-queue")),
         board("the data source is no variable", "template-datasource-rule", |b| {
             b["templating"]["list"].as_array_mut().unwrap().remove(0);
         }),
-        board("the job is no variable", "template-job-rule", |b| b["templating"]["list"][1]["name"] = json!("cluster")),
-        board("an instance can't be all", "template-instance-rule", |b| {
-            b["templating"]["list"][2]["allValue"] = json!("")
-        }),
-        board("a variable is never renewed", "template-on-time-change-reload-rule", |b| {
-            b["templating"]["list"][3]["refresh"] = json!(0);
-        }),
-        board("a variable is no question", "template-label-promql-rule", |b| {
-            b["templating"]["list"][3]["query"]["query"] = json!("label_values(");
-        }),
-        board("a variable asks for what is not there", "has-data", |b| {
-            b["templating"]["list"][3]["query"]["query"] =
-                json!("label_values(quebert_queue_concurrency_limit{job=~\"$job\"}, lane)");
-        }),
-        board("an annotation asks for what is not there", "known-metrics", |b| {
-            b["annotations"]["list"][1]["expr"] = json!("quebert_start_time{job=~\"$job\",instance=~\"$instance\"}");
-        }),
+        set("the job is no variable", "template-job-rule", "/templating/list/1/name", json!("cluster")),
+        set("an instance can't be all", "template-instance-rule", "/templating/list/2/allValue", json!("")),
+        set(
+            "a variable is never renewed",
+            "template-on-time-change-reload-rule",
+            "/templating/list/3/refresh",
+            json!(0),
+        ),
+        set(
+            "a variable is no question",
+            "template-label-promql-rule",
+            "/templating/list/3/query/query",
+            json!("label_values("),
+        ),
+        set(
+            "a variable asks for what is not there",
+            "has-data",
+            "/templating/list/3/query/query",
+            json!("label_values(quebert_queue_concurrency_limit{job=~\"$job\"}, lane)"),
+        ),
+        set(
+            "an annotation asks for what is not there",
+            "known-metrics",
+            "/annotations/list/1/expr",
+            json!("quebert_start_time{job=~\"$job\",instance=~\"$instance\"}"),
+        ),
     ]
 }
 
@@ -200,6 +206,13 @@ fn query(name: &'static str, rule: &'static str, board: &'static str, from: &str
 /// Something else about the overview.
 fn board(name: &'static str, rule: &'static str, spoil: impl Fn(&mut Value) + 'static) -> Mutant {
     Mutant { name, rule, spoil: Box::new(move |bundle, _| spoil(&mut bundle.boards[0])) }
+}
+
+/// Another value in the overview. Something must stand there.
+fn set(name: &'static str, rule: &'static str, at: &'static str, value: Value) -> Mutant {
+    board(name, rule, move |board| {
+        *board.pointer_mut(at).unwrap_or_else(|| panic!("{name}: there is no {at}")) = value.clone();
+    })
 }
 
 /// Another text in the first rule of that name.

@@ -55,7 +55,7 @@ impl World {
         let (library, library_admin, servers) = Self::library(&folder.0.join("library")).await;
         let tasks = tasks(&executors);
         let producer = tokio::spawn(produce(program.api.clone(), library.clone(), tasks));
-        let program_admin = program.admin().to_owned();
+        let program_admin = program.admin.clone();
         Self {
             program,
             library,

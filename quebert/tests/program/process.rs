@@ -85,7 +85,8 @@ pub(crate) async fn ask(address: &str, method: &str, path: &str, body: &str) -> 
 pub(crate) struct Dispatcher {
     pub(crate) child: Child,
     logs: Lines<BufReader<ChildStderr>>,
-    admin: String,
+    /// Where /metrics is served.
+    pub(crate) admin: String,
     /// Where the API listens.
     pub(crate) api: String,
     /// The log so far.
@@ -123,11 +124,6 @@ impl Dispatcher {
             }
         });
         found.await.unwrap_or_else(|_| panic!("no line {message:?}"))
-    }
-
-    /// Where /metrics and its like are served.
-    pub(crate) fn admin(&self) -> &str {
-        &self.admin
     }
 
     /// From the admin address.
