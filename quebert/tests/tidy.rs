@@ -69,8 +69,20 @@ fn the_simulation_knows_no_program_and_no_rabbitmq() {
 }
 
 #[test]
+fn the_load_tester_knows_no_program() {
+    let dependencies = dependencies_of("quebert-loadtest", "normal,build");
+    forbid("quebert-loadtest", &dependencies, &["axum", "redb", "prometheus", "turmoil", "tracing-subscriber"]);
+    assert_eq!(
+        of_this_house(&dependencies),
+        ["quebert-broker-adapter", "quebert-dispatcher", "quebert-loadtest", "quebert-wire"]
+    );
+}
+
+#[test]
 fn there_is_one_crypto_provider() {
-    for package in ["quebert", "quebert-broker-adapter", "quebert-dispatcher", "quebert-sim", "quebert-wire"] {
+    for package in
+        ["quebert", "quebert-broker-adapter", "quebert-dispatcher", "quebert-loadtest", "quebert-sim", "quebert-wire"]
+    {
         let dependencies = dependencies_of(package, "normal,build,dev");
         forbid(package, &dependencies, &["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "boring"]);
     }
