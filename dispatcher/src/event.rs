@@ -1,6 +1,6 @@
 //! Everything that happens, as data. Logs, metrics, the console's feed and the simulation's judge observe it.
 
-use crate::ports::broker::Source;
+use crate::ports::broker::{Source, Tag};
 use crate::trace::TraceId;
 use crate::verdict::{BuryReason, RetryReason};
 use quebert_wire::{Destination, TaskId, Timestamp};
@@ -39,6 +39,8 @@ pub enum Event {
     Delivered {
         /// The lane.
         lane: Arc<str>,
+        /// Its name within the session.
+        tag: Tag,
         /// As the broker says.
         redelivered: bool,
     },

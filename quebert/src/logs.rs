@@ -119,7 +119,7 @@ fn of_task(event: &Event) {
         Event::Settled { lane, result: Settlement::Succeeded, task: Some(task), attempts, trace, .. } => {
             debug!(lane = &**lane, %task, trace = named(trace), attempts, "done");
         }
-        Event::Delivered { lane, redelivered } => trace!(lane = &**lane, redelivered, "delivered"),
+        Event::Delivered { lane, redelivered, .. } => trace!(lane = &**lane, redelivered, "delivered"),
         _ => {}
     }
 }

@@ -7,7 +7,10 @@ use quebert_dispatcher::{
     backoff::RetryPolicy,
     config::LaneConfig,
     event::{Event, Settlement},
-    ports::observer::Observer,
+    ports::{
+        broker::{Opening, Tag},
+        observer::Observer,
+    },
     trace::TraceParent,
     verdict::StatusRules,
 };
@@ -98,7 +101,11 @@ fn what_is_held_is_delivered_less_settled() {
     let metrics = metrics();
     let lane: Arc<str> = "high".into();
     for redelivered in [false, true, false] {
-        metrics.observe(&Event::Delivered { lane: lane.clone(), redelivered });
+        metrics.observe(&Event::Delivered {
+            lane: lane.clone(),
+            tag: Tag { opening: Opening(1), seq: 1 },
+            redelivered,
+        });
     }
     metrics.observe(&settle("high", Settlement::Succeeded));
     assert_eq!(metrics.imbalance()["high"], 2, "two are held, but nobody said so yet");

@@ -32,7 +32,7 @@ impl Core {
     pub(super) fn on_delivered(&mut self, lane: usize, delivery: Delivery) {
         self.deliveries += 1;
         let name = self.config.lanes[lane].name.clone();
-        self.emit(Event::Delivered { lane: name, redelivered: delivery.redelivered });
+        self.emit(Event::Delivered { lane: name, tag: delivery.tag, redelivered: delivery.redelivered });
         if !self.is_open(lane) {
             self.actions.push_back(Action::GiveBack(delivery.tag));
             return self.count_settlement(lane, Settlement::Requeued, None, 0, None);

@@ -113,7 +113,7 @@ impl Line<'_> {
                 }
                 self
             }
-            What::Request { task, attempt, delivery, request, redelivered, intact } => self
+            What::Request { task, attempt, delivery, request, redelivered, intact, exec: _ } => self
                 .word("request")
                 .about(task)
                 .field("n", attempt)
@@ -131,7 +131,7 @@ impl Line<'_> {
     fn order(&mut self, order: &Order) -> &mut Self {
         match order {
             Order::Drain(grace) => self.about("drain").field("grace", Span(*grace)),
-            Order::Reconfigure => self.about("reconfigure"),
+            Order::Reconfigure { slots_max } => self.about("reconfigure").maybe("slots", *slots_max),
             Order::Pause(lane) => self.about("pause").field("lane", lane),
             Order::Resume(lane) => self.about("resume").field("lane", lane),
         }
@@ -150,8 +150,8 @@ impl Line<'_> {
             Event::LaneOpen { lane, open } => {
                 self.word(if *open { "lane-open" } else { "lane-closed" }).field("lane", lane)
             }
-            Event::Delivered { lane, redelivered } => {
-                self.word("arrived").field("lane", lane).flag("redelivered", *redelivered)
+            Event::Delivered { lane, tag, redelivered } => {
+                self.word("arrived").field("lane", lane).field("tag", TagText(*tag)).flag("redelivered", *redelivered)
             }
             Event::Settled { lane, result, task, attempts, age, .. } => self
                 .word("settled")

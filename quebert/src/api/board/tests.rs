@@ -1,6 +1,7 @@
 //! What the board makes of events. Time is an argument here; nothing waits.
 
 use super::*;
+use quebert_dispatcher::ports::broker::{Opening, Tag};
 use quebert_wire::TaskId;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ fn settled(lane: &Arc<str>, result: Settlement) -> Event {
 }
 
 fn delivered(lane: &Arc<str>) -> Event {
-    Event::Delivered { lane: lane.clone(), redelivered: false }
+    Event::Delivered { lane: lane.clone(), tag: Tag { opening: Opening(1), seq: 1 }, redelivered: false }
 }
 
 fn state() -> State {

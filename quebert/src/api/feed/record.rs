@@ -228,6 +228,7 @@ mod tests {
     use super::*;
     use quebert_dispatcher::{
         event::ExpiryStage,
+        ports::broker::{Opening, Tag},
         verdict::{BuryReason, RetryReason},
     };
 
@@ -287,7 +288,7 @@ mod tests {
             Event::LanePaused { lane: lane.clone(), paused: false },
             Event::Reconfigured,
             Event::Draining,
-            Event::Delivered { lane: lane.clone(), redelivered: false },
+            Event::Delivered { lane: lane.clone(), tag: Tag { opening: Opening(1), seq: 1 }, redelivered: false },
             Event::Held { lane, in_flight: 1, buffered: 1 },
             Event::DestinationInFlight { destination, in_flight: 1, limit: 2 },
         ]
