@@ -5,7 +5,10 @@ use crate::{Config, health::Health, metrics::Metrics};
 use insta::assert_snapshot;
 use quebert_dispatcher::{
     event::{Event, Settlement},
-    ports::{broker::Depth, observer::Observer as _},
+    ports::{
+        broker::{Depth, Opening, Tag},
+        observer::Observer as _,
+    },
     verdict::RetryReason,
 };
 use quebert_metrics::{Format, ProcessReading};
@@ -25,7 +28,7 @@ fn attempt(metrics: &Metrics, host: &str, class: &'static str) {
         _ => (Settlement::Retried, 503),
     };
     let events = [
-        Event::Delivered { lane: lane.clone(), redelivered: false },
+        Event::Delivered { lane: lane.clone(), tag: Tag { opening: Opening(1), seq: 1 }, redelivered: false },
         Event::DestinationInFlight { destination: destination.clone(), in_flight: 1, limit: 20 },
         Event::Waited { lane: lane.clone(), task: task.clone(), trace, wait, skewed: false, at },
         Event::AttemptStarted {
