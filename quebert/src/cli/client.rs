@@ -78,7 +78,7 @@ impl ApiArgs {
 }
 
 /// Where to find what listens on every address.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -276,9 +276,20 @@ impl Client {
         serde_json::from_slice(&body).map_err(|e| ClientError::Strange(e.to_string()))
     }
 
+    /// Asks, and takes the answer as text.
+    pub(super) async fn text(&self, call: Call) -> Result<String, ClientError> {
+        let body = self.send(call).await?;
+        String::from_utf8(body.into()).map_err(|e| ClientError::Strange(e.to_string()))
+    }
+
     /// Asks for something to be done, of which there is nothing to tell.
     pub(super) async fn tell(&self, call: Call) -> Result<(), ClientError> {
         self.send(call).await.map(drop)
+    }
+
+    /// Asks somebody who is not our API: the answer's body, whatever its status.
+    pub(super) async fn plain(&self, call: Call) -> Result<Bytes, ClientError> {
+        self.exchange(call).await.map(|(_, _, body)| body)
     }
 
     /// Opens a stream of events. The answer's head must come within the limit; its body may go on for ever.
@@ -297,6 +308,11 @@ impl Client {
     }
 
     async fn send(&self, call: Call) -> Result<Bytes, ClientError> {
+        let (status, headers, body) = self.exchange(call).await?;
+        if status.is_success() { Ok(body) } else { Err(refused(status, &headers, &body)) }
+    }
+
+    async fn exchange(&self, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), ClientError> {
         let exchange = async {
             let (response, connection) = self.respond(call).await?;
             let (head, body) = response.into_parts();
@@ -304,7 +320,7 @@ impl Client {
             if connection.is_ready() || !connection.is_closed() {
                 self.idle().push(connection);
             }
-            if head.status.is_success() { Ok(body) } else { Err(refused(head.status, &head.headers, &body)) }
+            Ok((head.status, head.headers, body))
         };
         timeout(REQUEST_LIMIT, exchange).await.map_err(|_| self.lost("no answer in time"))?
     }
