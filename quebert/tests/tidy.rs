@@ -31,6 +31,24 @@ fn the_metrics_know_no_adapter_and_no_program() {
 }
 
 #[test]
+fn the_dashboards_know_the_list_of_metrics_and_do_no_io() {
+    let dependencies = dependencies_of("quebert-dashboards", "normal,build");
+    forbid(
+        "quebert-dashboards",
+        &dependencies,
+        &["lapin", "hyper", "hyper-util", "axum", "redb", "clap", "turmoil", "tracing", "rustls"],
+    );
+    let known = ["quebert-dashboards", "quebert-dispatcher", "quebert-metrics", "quebert-wire"];
+    assert_eq!(of_this_house(&dependencies), known);
+    check_sources(&sources(&root().join("dashboards/src")), |text| {
+        let code = without_comments(text);
+        let forbidden = ["quebert_dispatcher", "std::net", "std::fs", "std::process", "tokio", ".await"];
+        let found = forbidden.iter().filter(|word| code.contains(**word)).copied().collect::<Vec<_>>();
+        (!found.is_empty()).then(|| format!("contains {}", found.join(", ")))
+    });
+}
+
+#[test]
 fn the_wire_knows_nobody() {
     let dependencies = dependencies_of("quebert-wire", "normal,build");
     forbid("quebert-wire", &dependencies, &["tokio", "lapin", "hyper", "tracing", "prometheus", "rand"]);
@@ -51,8 +69,20 @@ fn the_simulation_knows_no_program_and_no_rabbitmq() {
 }
 
 #[test]
+fn the_load_tester_knows_no_program() {
+    let dependencies = dependencies_of("quebert-loadtest", "normal,build");
+    forbid("quebert-loadtest", &dependencies, &["axum", "redb", "prometheus", "turmoil", "tracing-subscriber"]);
+    assert_eq!(
+        of_this_house(&dependencies),
+        ["quebert-broker-adapter", "quebert-dispatcher", "quebert-loadtest", "quebert-wire"]
+    );
+}
+
+#[test]
 fn there_is_one_crypto_provider() {
-    for package in ["quebert", "quebert-broker-adapter", "quebert-dispatcher", "quebert-sim", "quebert-wire"] {
+    for package in
+        ["quebert", "quebert-broker-adapter", "quebert-dispatcher", "quebert-loadtest", "quebert-sim", "quebert-wire"]
+    {
         let dependencies = dependencies_of(package, "normal,build,dev");
         forbid(package, &dependencies, &["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "boring"]);
     }

@@ -12,7 +12,10 @@ pub mod fleet;
 pub mod history;
 pub mod host;
 pub mod judge;
+pub mod metrics;
 pub mod net;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod run;
 pub mod shrink;
 pub mod timeline;

@@ -2,10 +2,18 @@
 
 use super::{
     conns::{ConnNo, Conns, Duty},
+    embedded::Embedded,
+    engine::Engine,
     rabbit::Rabbit,
     wire::{Ask, Role, Tell},
 };
-use crate::{case::BrokerSpec, draw::Draw, history::History, host::Host, net::Down};
+use crate::{
+    case::{self, BrokerSpec},
+    draw::Draw,
+    history::History,
+    host::Host,
+    net::Down,
+};
 use bytes::BytesMut;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,7 +64,7 @@ struct State {
     election: Option<(Duration, Option<u8>)>,
     elections: u64,
     conns: Conns,
-    engine: Rabbit,
+    engine: Box<dyn Engine>,
     /// The nodes' clockworks.
     tickers: BTreeMap<u8, Waker>,
 }
@@ -73,14 +81,19 @@ impl Cluster {
             election: None,
             elections: 0,
             conns: Conns::default(),
-            engine: Rabbit::new(spec, queues, draw, history),
+            engine: match spec.engine {
+                case::Engine::Rabbit => Box::new(Rabbit::new(spec, queues, draw, history)),
+                case::Engine::Embedded => Box::new(Embedded::new(spec, queues, draw, history)),
+            },
             tickers: BTreeMap::new(),
         })))
     }
 
     /// Makes a work queue with its dead letters, if it is not there.
     pub fn declare(&self, queue: &Arc<str>) {
-        self.lock().engine.declare_work(queue);
+        let state = &mut *self.lock();
+        state.engine.declare(queue);
+        state.ring();
     }
 
     /// Sets what is wrong with it from now on.
@@ -107,6 +120,7 @@ impl Cluster {
         let state = &mut *self.lock();
         let Some(at) = state.at(now) else { return };
         state.engine.cancel(at, &mut state.conns, client, queue);
+        state.ring();
     }
 
     /// A host went down: a node of the broker, or one of its clients. What becomes of a client's connections, the network
@@ -150,12 +164,13 @@ impl Cluster {
     /// A client has said what its connection is for. `Err` says who leads instead of this node.
     pub(super) fn hello(&self, now: Duration, node: u8, client: Host, role: Role) -> Result<ConnNo, Option<u8>> {
         let state = &mut *self.lock();
-        if state.leader != Some(node) {
-            return Err(state.leader);
+        if state.leader != Some(node) || !state.engine.is_open() {
+            return Err(state.leader.filter(|leader| *leader != node));
         }
         let conn = state.conns.add(client, role, node);
         state.conns.tell(conn, &Tell::Welcome);
         state.engine.welcome(At { now, node: Host::Broker(node) }, &mut state.conns, conn);
+        state.ring();
         Ok(conn)
     }
 
@@ -173,7 +188,7 @@ impl Cluster {
             return false;
         }
         if ask == Ask::Bye {
-            state.engine.gone(at, &mut state.conns, conn, "connection");
+            state.engine.gone(at, &mut state.conns, conn);
             state.conns.end(conn, &Tell::Bye { code: 200, words: "goodbye".to_owned() });
             state.ring();
             return false;
@@ -187,7 +202,7 @@ impl Cluster {
     pub(super) fn gone(&self, now: Duration, conn: ConnNo) {
         let state = &mut *self.lock();
         if let Some(at) = state.at(now) {
-            state.engine.gone(at, &mut state.conns, conn, "connection");
+            state.engine.gone(at, &mut state.conns, conn);
         }
         state.conns.remove(conn);
         state.ring();
@@ -279,7 +294,7 @@ impl State {
     /// The broker closes a connection.
     fn hang_up(&mut self, now: Duration, conn: ConnNo, code: u16, words: &str) {
         if let Some(at) = self.at(now) {
-            self.engine.gone(at, &mut self.conns, conn, "connection");
+            self.engine.gone(at, &mut self.conns, conn);
         }
         self.conns.end(conn, &Tell::Bye { code, words: words.to_owned() });
         self.ring();

@@ -4,6 +4,8 @@
 mod client;
 mod cluster;
 mod conns;
+mod embedded;
+mod engine;
 mod rabbit;
 mod serve;
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod fault;
 pub mod scenario;
 pub mod spec;
 pub mod strategy;
+mod stretch;
 pub mod swarm;
 pub mod work;
 

@@ -13,6 +13,7 @@ use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Which world to run in.
@@ -138,6 +139,36 @@ pub(super) struct WhichArgs {
     case: Option<PathBuf>,
 }
 
+/// A longer case, or one with more load.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(super) struct StretchArgs {
+    /// Spread the case's faults over so many virtual seconds, and repeat its tasks until then
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// With so many tasks a second, instead of as many as it has
+    #[arg(long, value_name = "TASKS")]
+    rate: Option<f64>,
+}
+
+impl StretchArgs {
+    /// The case that comes of it.
+    pub(super) fn apply(self, chosen: Chosen) -> Result<Chosen, Error> {
+        if self.duration.is_none() && self.rate.is_none() {
+            return Ok(chosen);
+        }
+        if self.rate.is_some_and(|rate| !(0.001..=100_000.0).contains(&rate)) {
+            return Err(Error::Usage("--rate must be 0.001 to 100000".to_owned()));
+        }
+        let Chosen { case, mut replay } = chosen;
+        let duration = self.duration.map_or(Duration::from_millis(case.heal_at_ms), Duration::from_secs);
+        let case = case.stretched(duration, self.rate);
+        case.check().map_err(|source| Error::Case { origin: replay.join(" "), source })?;
+        replay.extend(self.duration.iter().flat_map(|duration| ["--duration".to_owned(), duration.to_string()]));
+        replay.extend(self.rate.iter().flat_map(|rate| ["--rate".to_owned(), rate.to_string()]));
+        Ok(Chosen { case, replay })
+    }
+}
+
 /// A case, and what `replay` is told to bring it about again.
 #[derive(Debug, Clone)]
 pub(super) struct Chosen {
@@ -194,7 +225,8 @@ pub(super) fn scenario(name: &str) -> Result<Chosen, Error> {
         let known: Vec<_> = scenarios().map(|(name, _, _)| name).collect();
         Error::Usage(format!("there is no scenario {name:?}; there are {}", known.join(", ")))
     })?;
-    Ok(Chosen { case: case(), replay: vec![name.to_owned()] })
+    let case = Case { name: name.to_owned(), ..case() };
+    Ok(Chosen { case, replay: vec![name.to_owned()] })
 }
 
 /// Name, purpose and case of each scenario.

@@ -30,6 +30,22 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), super::Error> {
     File::create(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)
 }
 
+/// What does not fit into memory, as [`write`].
+pub(super) fn stream(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), super::Error> {
+    if path == Path::new("-") {
+        return Ok(write(&mut io::stdout().lock())?);
+    }
+    let failed = |error| super::Error::Write(path.to_owned(), error);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut file = io::BufWriter::new(File::create(path).map_err(failed)?);
+    write(&mut file).and_then(|()| file.flush()).map_err(failed)
+}
+
 /// What was written where, for people.
 pub(super) fn wrote(what: &str, path: &Path) {
     if path != Path::new("-") {

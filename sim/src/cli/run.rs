@@ -2,7 +2,7 @@
 
 use super::{
     Error, Verdict,
-    cases::{self, Chosen, SeedArgs, WhichArgs, WorldName},
+    cases::{self, Chosen, SeedArgs, StretchArgs, WhichArgs, WorldName},
     clock::Stopwatch,
     out,
 };
@@ -28,6 +28,8 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     seeds: SeedArgs,
     #[command(flatten)]
+    stretch: StretchArgs,
+    #[command(flatten)]
     how: HowArgs,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct ReplayArgs {
     what: String,
     #[command(flatten)]
     seeds: SeedArgs,
+    #[command(flatten)]
+    stretch: StretchArgs,
     #[command(flatten)]
     how: HowArgs,
 }
@@ -57,6 +61,9 @@ struct HowArgs {
     /// Write a page with hosts as rows, to be opened in a browser
     #[arg(long, value_name = "FILE.html")]
     timeline: Option<PathBuf>,
+    /// Write the dispatchers' metrics, scraped every 15 virtual seconds, as OpenMetrics with timestamps
+    #[arg(long, value_name = "FILE.om")]
+    metrics: Option<PathBuf>,
     /// Tell this task's story, and highlight it in the timeline
     #[arg(long, value_name = "tN")]
     task: Option<TaskNo>,
@@ -67,12 +74,12 @@ struct HowArgs {
 
 /// Runs a case that is named by a flag.
 pub(super) fn run(args: &RunArgs) -> Result<Verdict, Error> {
-    one(&args.which.choose(args.seeds)?, &args.how)
+    one(&args.stretch.apply(args.which.choose(args.seeds)?)?, &args.how)
 }
 
 /// Runs a case that is named by a word.
 pub(super) fn replay(args: &ReplayArgs) -> Result<Verdict, Error> {
-    one(&cases::seed_or_file(&args.what, args.seeds)?, &args.how)
+    one(&args.stretch.apply(cases::seed_or_file(&args.what, args.seeds)?)?, &args.how)
 }
 
 fn one(chosen: &Chosen, how: &HowArgs) -> Result<Verdict, Error> {
@@ -100,13 +107,19 @@ fn one(chosen: &Chosen, how: &HowArgs) -> Result<Verdict, Error> {
     if let Some(path) = &how.timeline {
         out::write(path, &crate::timeline::page(case, options.kind, &report, task))?;
     }
+    if let Some(path) = &how.metrics {
+        let scrapes = crate::metrics::scrape(case, &report.entries);
+        out::stream(path, |out| scrapes.write(out))?;
+    }
     let text = verdict(chosen, how, &report, took);
-    if [&how.trace, &how.timeline].iter().any(|path| out::is_stdout(path.as_ref())) {
+    if [&how.trace, &how.timeline, &how.metrics].iter().any(|path| out::is_stdout(path.as_ref())) {
         out::tell(&text);
     } else {
         out::line(&text)?;
     }
-    for (what, path) in [("trace", &how.trace), ("messages", &how.messages), ("timeline", &how.timeline)] {
+    let written =
+        [("trace", &how.trace), ("messages", &how.messages), ("timeline", &how.timeline), ("metrics", &how.metrics)];
+    for (what, path) in written {
         if let Some(path) = path {
             out::wrote(what, path);
         }

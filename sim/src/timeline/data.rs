@@ -151,7 +151,8 @@ impl Run {
         let entries = &report.entries;
         let end = entries.last().map_or(0, |entry| micros(entry.at)).max(1);
         let when = |found: fn(&What) -> bool| entries.iter().find(|e| found(&e.what)).map(|e| micros(e.at));
-        let followed = Follow::new(case, &places).through(entries, end);
+        let (followed, copies) = Follow::new(case, &places).through(entries, end);
+        let (copies, backlog) = copies.into_parts();
         Self {
             title: title(case),
             about: words::summary(case),
@@ -170,8 +171,8 @@ impl Run {
             violations: violations(report, &places),
             arrows: followed.arrows,
             bars: followed.bars,
-            copies: followed.copies,
-            backlog: followed.backlog,
+            copies,
+            backlog,
         }
     }
 }
@@ -247,8 +248,9 @@ fn faults(case: &Case, places: &Places, entries: &[Entry], end: u64) -> Vec<Band
         if begins {
             let text = words::fault_kind(case, &fault.kind);
             let hosts = touched(&fault.kind, places);
-            bands.insert(index, Band { index, text, from: at, to: end, instant: !fault.kind.lasts(), hosts });
-        } else if let Some(band) = bands.get_mut(&index) {
+            let instant = !fault.kind.lasts();
+            bands.insert(index, Band { index, text, from: at, to: if instant { at } else { end }, instant, hosts });
+        } else if let Some(band) = bands.get_mut(&index).filter(|band| !band.instant) {
             band.to = at;
         }
     }

@@ -1,7 +1,10 @@
 //! Follows messages through a history: which publish came to be which copy, which request is which attempt's. Entries do not
 //! name each other, so it pairs them by task, host and order. It is for pictures; the judge does not go by it.
 
-use super::data::{Arrow, Bar, Copy, Places, micros};
+use super::{
+    copies::Copies,
+    data::{Arrow, Bar, Places, micros},
+};
 use crate::{
     case::Case,
     history::{CopyNo, Entry, TaskNo, What},
@@ -22,7 +25,8 @@ use std::{
 pub(super) const fn fate(what: &What) -> Option<&'static str> {
     match what {
         What::Confirmed { .. } => Some("open"),
-        What::BuriedByBroker { .. } => Some("dead-lettered"),
+        // Of a message that no task could be read from no event names the task.
+        What::BuriedByBroker { .. } | What::Stored { target: Target::Dead(_), .. } => Some("dead-lettered"),
         What::Event(Event::Settled { result, .. }) => match result {
             Settlement::Succeeded => Some("completed"),
             Settlement::DeadLettered => Some("dead-lettered"),
@@ -38,8 +42,6 @@ pub(super) const fn fate(what: &What) -> Option<&'static str> {
 pub(super) struct Followed {
     pub(super) arrows: Vec<Arrow>,
     pub(super) bars: Vec<Bar>,
-    pub(super) copies: Vec<Copy>,
-    pub(super) backlog: Vec<(u64, usize)>,
     /// Bars beside each other, at most, for each host.
     pub(super) slots: Vec<usize>,
 }
@@ -52,19 +54,20 @@ pub(super) struct Follow<'a> {
     about: About,
     found: Followed,
     /// Publishes under way, by whom and of what.
-    published: BTreeMap<(Host, TaskNo), usize>,
+    offered: BTreeMap<(Host, TaskNo), usize>,
     /// When a dispatcher last said what becomes of a task.
     decided: BTreeMap<(Host, TaskNo), u64>,
     settled: BTreeMap<(Host, TaskNo), u64>,
     confirms: BTreeMap<(Host, TaskNo), usize>,
     /// Confirms on their way to a dispatcher, whose events do not name tasks; neither do those of deliveries.
-    confirms_to: BTreeMap<Host, VecDeque<usize>>,
+    confirms_to: BTreeMap<Host, Vec<Confirming>>,
+    /// The publish of each copy.
+    publishes: BTreeMap<CopyNo, usize>,
     deliveries_to: BTreeMap<(Host, Arc<str>), VecDeque<usize>>,
     attempts: BTreeMap<(TaskNo, u32), Vec<Making>>,
     /// Requests that executors work on: the bar, and whose attempt it is.
     working: BTreeMap<(Host, u64), (usize, (TaskNo, u32))>,
-    copies: BTreeMap<CopyNo, usize>,
-    live: BTreeSet<CopyNo>,
+    copies: Copies<'a>,
     taken: BTreeMap<usize, BTreeSet<usize>>,
 }
 
@@ -77,31 +80,38 @@ struct Making {
     reply: Option<usize>,
 }
 
+/// A confirm on its way, and the publish that it is for.
+#[derive(Debug, Clone, Copy)]
+struct Confirming {
+    confirm: usize,
+    publish: Option<usize>,
+}
+
 impl<'a> Follow<'a> {
     pub(super) fn new(case: &Case, places: &'a Places) -> Self {
         let slots = vec![0; places.hosts.len()];
-        let (arrows, bars, copies, backlog) = (Vec::new(), Vec::new(), Vec::new(), vec![(0, 0)]);
+        let (arrows, bars) = (Vec::new(), Vec::new());
         Self {
             places,
             hop: Duration::from_millis(case.world.weather.latency_min_ms.into()),
             about: About::default(),
-            found: Followed { arrows, bars, copies, backlog, slots },
-            published: BTreeMap::new(),
+            found: Followed { arrows, bars, slots },
+            offered: BTreeMap::new(),
             decided: BTreeMap::new(),
             settled: BTreeMap::new(),
             confirms: BTreeMap::new(),
             confirms_to: BTreeMap::new(),
+            publishes: BTreeMap::new(),
             deliveries_to: BTreeMap::new(),
             attempts: BTreeMap::new(),
             working: BTreeMap::new(),
-            copies: BTreeMap::new(),
-            live: BTreeSet::new(),
+            copies: Copies::new(places),
             taken: BTreeMap::new(),
         }
     }
 
     /// Follows all of it. What is still under way then ends at `end`.
-    pub(super) fn through(mut self, entries: &[Entry], end: u64) -> Followed {
+    pub(super) fn through(mut self, entries: &[Entry], end: u64) -> (Followed, Copies<'a>) {
         for entry in entries {
             let task = self.about.next(entry);
             self.entry(entry, task);
@@ -111,7 +121,7 @@ impl<'a> Follow<'a> {
         for bar in open.into_iter().chain(working) {
             self.close(bar, end, "lost", "under way when the run ended");
         }
-        self.found
+        (self.found, self.copies)
     }
 
     fn entry(&mut self, entry: &Entry, task: Option<TaskNo>) {
@@ -126,7 +136,7 @@ impl<'a> Follow<'a> {
                 if let Some(task) = task {
                     self.message(host, at, what, task);
                 }
-                self.copy(host, at, what, task);
+                self.copies.take(host, at, what, task.and_then(|task| self.places.tasks.get(&task).copied()));
             }
         }
     }
@@ -136,20 +146,23 @@ impl<'a> Follow<'a> {
         match what {
             What::Offered { .. } => {
                 if let Some(arrow) = self.arrow(task, "publish", host, Host::Broker(1), at) {
-                    self.published.insert((host, task), arrow);
+                    self.offered.insert((host, task), arrow);
                 }
             }
-            What::Stored { by, .. } => self.stored(host, at, *by, task),
+            What::Stored { by, copy, .. } => self.stored(host, at, *by, (*copy, task)),
             What::Confirmed { .. } => {
                 if let Some(arrow) = self.confirms.remove(&(host, task)) {
                     self.arrives(arrow, at);
                 }
             }
-            What::Answered { to, how, .. } if *how != "never" => {
-                let Some(arrow) = self.arrow(task, "confirm", host, *to, at) else { return };
+            What::Answered { to, how, copy } if *how != "never" => {
+                let publish = copy.and_then(|copy| self.publishes.get(&copy).copied());
+                let Some(confirm) = self.arrow(task, "confirm", host, *to, at) else { return };
                 match to {
-                    Host::Dispatcher(_) => self.confirms_to.entry(*to).or_default().push_back(arrow),
-                    _ => drop(self.confirms.insert((*to, task), arrow)),
+                    Host::Dispatcher(_) => {
+                        self.confirms_to.entry(*to).or_default().push(Confirming { confirm, publish });
+                    }
+                    _ => drop(self.confirms.insert((*to, task), confirm)),
                 }
             }
             What::Delivered { to, source, .. } => {
@@ -173,8 +186,8 @@ impl<'a> Follow<'a> {
         }
     }
 
-    fn stored(&mut self, host: Host, at: u64, by: Host, task: TaskNo) {
-        let arrow = match self.published.remove(&(by, task)) {
+    fn stored(&mut self, host: Host, at: u64, by: Host, (copy, task): (CopyNo, TaskNo)) {
+        let arrow = match self.offered.remove(&(by, task)) {
             Some(arrow) => Some(arrow),
             None => {
                 let sent = self.decided.remove(&(by, task)).unwrap_or_else(|| at.saturating_sub(micros(self.hop)));
@@ -184,50 +197,7 @@ impl<'a> Follow<'a> {
         if let (Some(arrow), Some(place)) = (arrow, self.places.hosts.get(&host)) {
             self.found.arrows[arrow].to = *place;
             self.arrives(arrow, at);
-        }
-    }
-
-    /// Messages while they are at the broker.
-    fn copy(&mut self, host: Host, at: u64, what: &What, task: Option<TaskNo>) {
-        match what {
-            What::Stored { copy, target, .. } | What::Revived { copy, target, .. } => {
-                let task = task.and_then(|task| self.places.tasks.get(&task).copied());
-                if let (Some(task), Some(host)) = (task, self.places.hosts.get(&host).copied()) {
-                    let queue = queue(target);
-                    self.copies.insert(*copy, self.found.copies.len());
-                    self.found.copies.push(Copy { task, host, from: at, to: None, queue, held: Vec::new() });
-                }
-                if !matches!(target, Target::Dead(_)) {
-                    self.live.insert(*copy);
-                    self.count(at);
-                }
-            }
-            What::Delivered { copy, .. } => self.with_copy(*copy, |copy| copy.held.push((at, None))),
-            What::Returned { copy, .. } => self.with_copy(*copy, |copy| copy.end_hold(at)),
-            What::Acked { copy, .. } | What::Unstored { copy } | What::BuriedByBroker { copy, .. } => {
-                self.with_copy(*copy, |copy| {
-                    copy.end_hold(at);
-                    copy.to = Some(at);
-                });
-                if self.live.remove(copy) {
-                    self.count(at);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn with_copy(&mut self, copy: CopyNo, change: impl FnOnce(&mut Copy)) {
-        if let Some(place) = self.copies.get(&copy) {
-            change(&mut self.found.copies[*place]);
-        }
-    }
-
-    fn count(&mut self, at: u64) {
-        let (backlog, number) = (&mut self.found.backlog, self.live.len());
-        match backlog.last_mut() {
-            Some(last) if last.0 == at => last.1 = number,
-            _ => backlog.push((at, number)),
+            self.publishes.insert(copy, arrow);
         }
     }
 
@@ -240,10 +210,8 @@ impl<'a> Follow<'a> {
                     self.arrives(arrow, at);
                 }
             }
-            (Event::Published { result: "ack" | "nack" | "returned", .. }, _) => {
-                if let Some(arrow) = self.confirms_to.get_mut(&host).and_then(VecDeque::pop_front) {
-                    self.arrives(arrow, at);
-                }
+            (Event::Published { result: "ack" | "nack" | "returned", duration, .. }, _) => {
+                self.published(host, at, at.saturating_sub(micros(*duration)));
             }
             (Event::AttemptStarted { number, destination, .. }, Some(task)) => {
                 let executor = destination.host().parse().ok();
@@ -262,6 +230,21 @@ impl<'a> Follow<'a> {
                 self.decided.insert((host, task), at);
             }
             _ => {}
+        }
+    }
+
+    /// A dispatcher got the confirm of what it published at `asked`: the one that fits best.
+    fn published(&mut self, host: Host, at: u64, asked: u64) {
+        let Some(all) = self.confirms_to.get_mut(&host) else { return };
+        let sent = |of: &Confirming| of.publish.map_or(0, |publish| self.found.arrows[publish].sent);
+        let best = all.iter().enumerate().min_by_key(|(place, of)| (sent(of).abs_diff(asked), *place));
+        let Some(best) = best.map(|(place, _)| place) else { return };
+        let Confirming { confirm, publish } = all.remove(best);
+        self.arrives(confirm, at);
+        // When it was sent may have been a guess.
+        let publish = publish.map(|publish| &mut self.found.arrows[publish]);
+        if let Some(publish) = publish.filter(|publish| publish.came.is_some_and(|came| asked <= came)) {
+            publish.sent = asked;
         }
     }
 
@@ -358,21 +341,5 @@ impl<'a> Follow<'a> {
         if let Some(taken) = self.taken.get_mut(&bar.host) {
             taken.remove(&bar.slot);
         }
-    }
-}
-
-impl Copy {
-    fn end_hold(&mut self, at: u64) {
-        if let Some((_, to @ None)) = self.held.last_mut() {
-            *to = Some(at);
-        }
-    }
-}
-
-fn queue(target: &Target) -> String {
-    match target {
-        Target::Queue(name) => format!("queue {name}"),
-        Target::Delay(step) => format!("delay of {} s", step.length().as_secs_f64()),
-        Target::Dead(name) => format!("dead letters of {name}"),
     }
 }

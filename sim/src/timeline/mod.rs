@@ -1,6 +1,7 @@
 //! A run as a page of its own: hosts as rows, virtual time from left to right, messages, attempts and faults on it, and one
 //! task's story beside it. The page needs no network and no server. It is looked at, never read back.
 
+mod copies;
 mod data;
 mod follow;
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn started(task: TaskNo) -> What {
         destination: destination(),
         body_bytes: 9,
         at: Timestamp::from_millis(0),
+        trace: None,
     })
 }
 
@@ -71,6 +72,7 @@ fn life(ms: u64, task: TaskNo) -> Vec<Entry> {
         status: Some(200),
         detail: None,
         duration: Duration::from_millis(6),
+        trace: None,
     };
     let settled = Event::Settled {
         lane: "high".into(),
@@ -78,6 +80,7 @@ fn life(ms: u64, task: TaskNo) -> Vec<Entry> {
         task: Some(id(task)),
         attempts: 1,
         age: None,
+        trace: None,
     };
     let steps = [
         (PRODUCER, What::Offered { task, n: 1 }),

@@ -120,7 +120,8 @@ impl World {
         }
     }
 
-    fn play(&self, case: &Case) -> Report {
+    /// Runs a case of your own making in this world, with what the builder was told, and judges it.
+    pub fn play(&self, case: &Case) -> Report {
         run::run(case, &self.setup, &Options { kind: self.kind, ..Options::default() })
     }
 

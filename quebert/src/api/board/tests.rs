@@ -19,11 +19,12 @@ fn ended(lane: &Arc<str>, host: &str, class: &'static str, status: Option<u16>, 
         status,
         detail: None,
         duration: Duration::from_millis(ms),
+        trace: None,
     }
 }
 
 fn settled(lane: &Arc<str>, result: Settlement) -> Event {
-    Event::Settled { lane: lane.clone(), result, task: None, attempts: 1, age: None }
+    Event::Settled { lane: lane.clone(), result, task: None, attempts: 1, age: None, trace: None }
 }
 
 fn delivered(lane: &Arc<str>) -> Event {

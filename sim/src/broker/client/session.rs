@@ -5,7 +5,10 @@ use super::{
     channels::Channels,
     shared::{Answering, Letter, Shared},
 };
-use crate::broker::wire::{Answer, Ask, Frame, Link, Tell};
+use crate::{
+    broker::wire::{Answer, Ask, Frame, Link, Role, Tell},
+    case::Engine,
+};
 use quebert_dispatcher::{
     grid::Step,
     ports::broker::{BrokerEvent, Depth, PublishError, Target},
@@ -67,6 +70,9 @@ pub(super) struct Session {
     declaring: BTreeMap<u64, Step>,
     asked: BTreeMap<u64, oneshot::Sender<Option<Depth>>>,
     blocked: bool,
+    told_blocked: bool,
+    /// Whether delay queues have to be declared: the embedded broker makes them by itself.
+    declares: bool,
     events: VecDeque<BrokerEvent>,
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Duration>,
@@ -75,6 +81,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, consume: Link<Tell>, publish: Link<Tell>) -> Self {
+        let declares = shared.spec.engine == Engine::Rabbit;
         Self {
             shared,
             consume,
@@ -85,6 +92,8 @@ impl Session {
             declaring: BTreeMap::new(),
             asked: BTreeMap::new(),
             blocked: false,
+            told_blocked: false,
+            declares,
             events: VecDeque::from([BrokerEvent::Connected]),
             timer: Box::pin(sleep_until(Instant::now())),
             timer_at: None,
@@ -96,7 +105,9 @@ impl Session {
     pub(super) async fn hold(mut self, events: &mpsc::Sender<BrokerEvent>) -> Next {
         self.shared.set_connected(true);
         // Made before it is needed, so that there is one old enough when it is.
-        self.declare(Step::FIRST);
+        if self.declares {
+            self.declare(Step::FIRST);
+        }
         let lost = loop {
             while let Some(event) = self.events.pop_front() {
                 // An error means that nobody listens any more; the end comes by itself.
@@ -135,11 +146,11 @@ impl Session {
             let mut read = false;
             while let Poll::Ready(told) = self.consume.poll_frame(cx) {
                 read = true;
-                self.hear(told.map_err(|error| by_io(&error))?)?;
+                self.hear(Role::Consume, told.map_err(|error| by_io(&error))?)?;
             }
             while let Poll::Ready(told) = self.publish.poll_frame(cx) {
                 read = true;
-                self.hear(told.map_err(|error| by_io(&error))?)?;
+                self.hear(Role::Publish, told.map_err(|error| by_io(&error))?)?;
             }
             self.carry_out();
             let timed = self.poll_timer(cx);
@@ -188,7 +199,7 @@ impl Session {
         while !self.blocked && self.sent.len() < PUBLISHES_MAX {
             let Some(letter) = orders.letters.pop_front() else { break };
             match letter.target {
-                Target::Delay(step) if !orders.delays.contains_key(&step) => {
+                Target::Delay(step) if self.declares && !orders.delays.contains_key(&step) => {
                     self.undeclared.entry(step).or_default().push(letter);
                     if !self.declaring.values().any(|other| *other == step) {
                         self.last += 1;
@@ -218,7 +229,7 @@ impl Session {
     }
 
     /// Takes in what the broker says.
-    fn hear(&mut self, tell: Tell) -> Result<(), Lost> {
+    fn hear(&mut self, over: Role, tell: Tell) -> Result<(), Lost> {
         let now = self.shared.env.now();
         match tell {
             Tell::Welcome | Tell::Elsewhere(_) | Tell::Beat => {}
@@ -248,7 +259,10 @@ impl Session {
                 }
             }
             Tell::Blocked(blocked) => {
-                self.blocked = blocked;
+                // Over the other connection it is the embedded broker's word about its disk: it refuses by itself what it
+                // can't take, and takes moves as long as it can.
+                self.blocked = blocked && over == Role::Publish;
+                self.told_blocked = blocked;
                 self.events.push_back(BrokerEvent::Blocked(blocked));
             }
             Tell::Delay { step, age_ms } => self.shared.learn(step, Duration::from_millis(age_ms)),
@@ -343,7 +357,7 @@ impl Session {
         }
         self.asked.clear();
         self.channels.abandon(&self.shared.orders(), &mut self.events);
-        if self.blocked {
+        if self.told_blocked {
             self.events.push_back(BrokerEvent::Blocked(false));
         }
     }

@@ -29,7 +29,7 @@ const fn kept_per_mille(how: Option<Down>) -> u32 {
 
 impl Rabbit {
     /// The leader is no more. `how` it went down, unless another one just leads from now on.
-    pub(in super::super) fn crash(&mut self, at: At, how: Option<Down>) {
+    pub(super) fn end(&mut self, at: At, how: Option<Down>) {
         let kept = kept_per_mille(how);
         for key in self.channels.keys().copied().collect::<Vec<_>>() {
             self.close(at, key, "crash");
@@ -120,7 +120,7 @@ impl Rabbit {
     }
 
     /// A leader leads: what waits for it goes on.
-    pub(in super::super) fn resume(&mut self, at: At) {
+    pub(super) fn go_on(&mut self, at: At) {
         for number in self.transfers.keys().copied().collect::<Vec<_>>() {
             self.plan(at.now, Timer::Dead(number));
         }

@@ -16,6 +16,7 @@ pub(super) use rules::{DeadLetter, Kind, Rules};
 use super::{
     cluster::{At, Knobs},
     conns::{ConnNo, Conns},
+    engine::Engine,
     wire::{Ask, Role, Tell},
 };
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     draw::Draw,
     history::{CopyNo, History, TaskNo, What},
     host::Host,
+    net::Down,
 };
 use publish::{Batch, Pending};
 use quebert_broker_adapter::queue::{ClientId, Limits, QueueCore, QueueId, QueueName, Room, Spot};
@@ -175,7 +177,7 @@ impl Rabbit {
     }
 
     /// A work queue as Quebert declares it, with its dead letters.
-    pub(super) fn declare_work(&mut self, name: &Arc<str>) {
+    fn declare_work(&mut self, name: &Arc<str>) {
         let queue = self.core.declare(QueueName::Work(name.clone()));
         let dead = self.core.queue(&QueueName::Dead(name.clone())).expect("declared with its work queue");
         let rules = match self.spec.queues {
@@ -191,50 +193,6 @@ impl Rabbit {
 
     fn rules(&self, queue: QueueId) -> Rules {
         self.rules.get(&queue).copied().unwrap_or(Rules::of(Kind::Quorum))
-    }
-
-    pub(super) fn set(&mut self, knobs: &Knobs) {
-        self.knobs = knobs.clone();
-    }
-
-    /// A connection begins.
-    pub(super) fn welcome(&mut self, at: At, conns: &mut Conns, conn: ConnNo) {
-        if conns.get(conn).is_none_or(|conn| conn.role != Role::Consume) {
-            return;
-        }
-        self.room.insert(ClientId(conn), usize::MAX);
-        for (queue, made_at) in &self.delays {
-            let Some(QueueName::Delay(step)) = self.core.name(*queue) else { continue };
-            conns.tell(conn, &Tell::Delay { step: *step, age_ms: millis(at.now.saturating_sub(*made_at)) });
-        }
-    }
-
-    /// A client asks for something.
-    pub(super) fn ask(&mut self, at: At, conns: &mut Conns, conn: ConnNo, ask: Ask) {
-        match ask {
-            Ask::Hello(_) | Ask::Beat | Ask::Bye => {}
-            Ask::Open { channel, source, window } => self.open(at, conns, (conn, channel), &source, window),
-            Ask::Pause { channel } => {
-                if let Some(channel) = self.channels.get(&(conn, channel)) {
-                    self.core.pause(ClientId(conn), channel.queue);
-                }
-            }
-            Ask::Close { channel } => {
-                self.close(at, (conn, channel), "closed");
-                conns.tell(conn, &Tell::Closed { channel });
-            }
-            Ask::Settle { channel, acks, returns } => self.settle(at, conns, (conn, channel), &acks, &returns),
-            Ask::Publish { no, target, from, message } => {
-                let client = conns.get(conn).expect("who asks is there").client;
-                self.publish(at, conns, &publish::Asked { conn, no, client, target, from }, message);
-            }
-            Ask::Declare { no, step } => {
-                self.make_delay(at, conns, step);
-                conns.tell(conn, &Tell::Declared { no });
-            }
-            Ask::Depth { no, target } => conns.tell(conn, &Tell::DepthIs { no, depth: self.depth(&target) }),
-        }
-        self.pump(at, conns);
     }
 
     fn depth(&self, target: &Target) -> Option<Depth> {
@@ -289,26 +247,6 @@ impl Rabbit {
         conns.tell(channel.0, &Tell::Failed { channel: channel.1, code, words });
     }
 
-    /// The broker cancels a client's consumers of a work queue.
-    pub(super) fn cancel(&mut self, at: At, conns: &mut Conns, client: Host, queue: &str) {
-        let Some(queue) = self.core.queue(&QueueName::Work(queue.into())) else { return };
-        let of_client = self.channels.iter().filter(|(_, one)| one.client == client && one.queue == queue);
-        for (conn, channel) in of_client.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.core.pause(ClientId(conn), queue);
-            conns.tell(conn, &Tell::Cancelled { channel });
-        }
-        self.pump(at, conns);
-    }
-
-    /// A connection is no more: its channels close.
-    pub(super) fn gone(&mut self, at: At, conns: &mut Conns, conn: ConnNo, why: &'static str) {
-        let channels = self.channels.range((conn, 0)..=(conn, u64::MAX)).map(|(key, _)| *key).collect::<Vec<_>>();
-        channels.into_iter().for_each(|channel| self.close(at, channel, why));
-        self.room.remove(&ClientId(conn));
-        self.batches.remove(&conn);
-        self.pump(at, conns);
-    }
-
     /// Hands out what can be.
     fn pump(&mut self, at: At, conns: &mut Conns) {
         self.expire_heads(at);
@@ -335,37 +273,6 @@ impl Rabbit {
                 self.plan(at.now + Duration::from_millis(self.spec.consumer_timeout_ms), Timer::Overdue(conn, number));
             }
         }
-    }
-
-    /// Does what is due. Says when more is.
-    pub(super) fn tick(&mut self, at: At, conns: &mut Conns) -> Option<Duration> {
-        let mut done = false;
-        while let Some(((due, _), timer)) = self.timers.first_key_value().map(|(key, timer)| (*key, *timer)) {
-            if due > at.now {
-                break;
-            }
-            self.timers.pop_first();
-            done = true;
-            match timer {
-                Timer::Commit(publish) => self.commit(at, conns, publish),
-                Timer::Answer(publish) => self.answer_publish(at, conns, publish),
-                Timer::Flush(conn) => self.flush(conns, conn),
-                Timer::Overdue(conn, channel) => self.look_for_overdue(at, conns, (conn, channel)),
-                Timer::Expire(queue) => drop(self.touched.insert(queue)),
-                Timer::Dead(transfer) => self.transfer(at, transfer),
-            }
-        }
-        if done {
-            self.pump(at, conns);
-        }
-        self.next_tick = self.timers.first_key_value().map(|((due, _), _)| *due);
-        self.next_tick
-    }
-
-    /// Whether something is due before the clockwork comes again.
-    pub(super) fn is_earlier(&self) -> bool {
-        let due = self.timers.first_key_value().map(|((due, _), _)| *due);
-        due.is_some_and(|due| self.next_tick.is_none_or(|next| due < next))
     }
 
     fn plan(&mut self, due: Duration, timer: Timer) {
@@ -396,6 +303,113 @@ impl Rabbit {
 
     fn tag_owner(&self, tag: Tag) -> Option<&Channel> {
         self.channels.get(self.openings.get(&tag.opening)?)
+    }
+}
+
+impl Engine for Rabbit {
+    fn declare(&mut self, queue: &Arc<str>) {
+        self.declare_work(queue);
+    }
+
+    fn set(&mut self, knobs: &Knobs) {
+        self.knobs = knobs.clone();
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn welcome(&mut self, at: At, conns: &mut Conns, conn: ConnNo) {
+        if conns.get(conn).is_none_or(|conn| conn.role != Role::Consume) {
+            return;
+        }
+        self.room.insert(ClientId(conn), usize::MAX);
+        for (queue, made_at) in &self.delays {
+            let Some(QueueName::Delay(step)) = self.core.name(*queue) else { continue };
+            conns.tell(conn, &Tell::Delay { step: *step, age_ms: millis(at.now.saturating_sub(*made_at)) });
+        }
+    }
+
+    fn ask(&mut self, at: At, conns: &mut Conns, conn: ConnNo, ask: Ask) {
+        match ask {
+            Ask::Hello(_) | Ask::Beat | Ask::Bye => {}
+            Ask::Open { channel, source, window } => self.open(at, conns, (conn, channel), &source, window),
+            Ask::Pause { channel } => {
+                if let Some(channel) = self.channels.get(&(conn, channel)) {
+                    self.core.pause(ClientId(conn), channel.queue);
+                }
+            }
+            Ask::Close { channel } => {
+                self.close(at, (conn, channel), "closed");
+                conns.tell(conn, &Tell::Closed { channel });
+            }
+            Ask::Settle { channel, acks, returns } => self.settle(at, conns, (conn, channel), &acks, &returns),
+            Ask::Publish { no, target, from, message } => {
+                let client = conns.get(conn).expect("who asks is there").client;
+                self.publish(at, conns, &publish::Asked { conn, no, client, target, from }, message);
+            }
+            Ask::Declare { no, step } => {
+                self.make_delay(at, conns, step);
+                conns.tell(conn, &Tell::Declared { no });
+            }
+            Ask::Depth { no, target } => conns.tell(conn, &Tell::DepthIs { no, depth: self.depth(&target) }),
+        }
+        self.pump(at, conns);
+    }
+
+    fn cancel(&mut self, at: At, conns: &mut Conns, client: Host, queue: &str) {
+        let Some(queue) = self.core.queue(&QueueName::Work(queue.into())) else { return };
+        let of_client = self.channels.iter().filter(|(_, one)| one.client == client && one.queue == queue);
+        for (conn, channel) in of_client.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.core.pause(ClientId(conn), queue);
+            conns.tell(conn, &Tell::Cancelled { channel });
+        }
+        self.pump(at, conns);
+    }
+
+    fn gone(&mut self, at: At, conns: &mut Conns, conn: ConnNo) {
+        let channels = self.channels.range((conn, 0)..=(conn, u64::MAX)).map(|(key, _)| *key).collect::<Vec<_>>();
+        channels.into_iter().for_each(|channel| self.close(at, channel, "connection"));
+        self.room.remove(&ClientId(conn));
+        self.batches.remove(&conn);
+        self.pump(at, conns);
+    }
+
+    fn tick(&mut self, at: At, conns: &mut Conns) -> Option<Duration> {
+        let mut done = false;
+        while let Some(((due, _), timer)) = self.timers.first_key_value().map(|(key, timer)| (*key, *timer)) {
+            if due > at.now {
+                break;
+            }
+            self.timers.pop_first();
+            done = true;
+            match timer {
+                Timer::Commit(publish) => self.commit(at, conns, publish),
+                Timer::Answer(publish) => self.answer_publish(at, conns, publish),
+                Timer::Flush(conn) => self.flush(conns, conn),
+                Timer::Overdue(conn, channel) => self.look_for_overdue(at, conns, (conn, channel)),
+                Timer::Expire(queue) => drop(self.touched.insert(queue)),
+                Timer::Dead(transfer) => self.transfer(at, transfer),
+            }
+        }
+        if done {
+            self.pump(at, conns);
+        }
+        self.next_tick = self.timers.first_key_value().map(|((due, _), _)| *due);
+        self.next_tick
+    }
+
+    fn is_earlier(&self) -> bool {
+        let due = self.timers.first_key_value().map(|((due, _), _)| *due);
+        due.is_some_and(|due| self.next_tick.is_none_or(|next| due < next))
+    }
+
+    fn crash(&mut self, at: At, how: Option<Down>) {
+        self.end(at, how);
+    }
+
+    fn resume(&mut self, at: At) {
+        self.go_on(at);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     broker::{Cluster, SimBroker, serve},
-    case::{BrokerSpec, QueueKind},
+    case::{BrokerSpec, Engine, QueueKind},
     clock::Clocks,
     draw::Draw,
     env::Env,
@@ -104,4 +104,9 @@ fn a_relocating_broker_passes_the_contract() {
 #[test]
 fn three_nodes_pass_the_contract() {
     passes(BrokerSpec { nodes: 3, requeue_first: true, confirm_batch: 4, ..BrokerSpec::default() });
+}
+
+#[test]
+fn the_embedded_broker_passes_the_contract() {
+    passes(BrokerSpec { engine: Engine::Embedded, relocates: true, ..BrokerSpec::default() });
 }

@@ -140,7 +140,7 @@ fn poisoned() -> Tale {
 }
 
 fn settled_unread(tale: &mut Tale, result: Settlement) -> &mut Tale {
-    tale.event(Event::Settled { lane: tale.name(), result, task: None, attempts: 0, age: None })
+    tale.event(Event::Settled { lane: tale.name(), result, task: None, attempts: 0, age: None, trace: None })
 }
 
 #[test]

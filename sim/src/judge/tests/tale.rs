@@ -160,6 +160,7 @@ impl Tale {
             destination: format!("http://executor-{executor}").parse().unwrap(),
             body_bytes: 0,
             at,
+            trace: None,
         })
     }
 
@@ -201,6 +202,7 @@ impl Tale {
             status,
             detail: None,
             duration,
+            trace: None,
         })
     }
 
@@ -210,7 +212,7 @@ impl Tale {
 
     pub(super) fn retry_for(&mut self, task: u32, attempts: u32, delay_ms: u64, reason: RetryReason) -> &mut Self {
         let delay = Duration::from_millis(delay_ms);
-        self.event(Event::RetryScheduled { lane: self.name(), task: id(task), reason, attempts, delay })
+        self.event(Event::RetryScheduled { lane: self.name(), task: id(task), reason, attempts, delay, trace: None })
     }
 
     /// The dispatcher publishes the next message of a task, and the broker confirms it.
@@ -228,7 +230,14 @@ impl Tale {
     }
 
     pub(super) fn settled(&mut self, task: u32, result: Settlement) -> &mut Self {
-        self.event(Event::Settled { lane: self.name(), result, task: Some(id(task)), attempts: 1, age: None })
+        self.event(Event::Settled {
+            lane: self.name(),
+            result,
+            task: Some(id(task)),
+            attempts: 1,
+            age: None,
+            trace: None,
+        })
     }
 
     pub(super) fn acked(&mut self, copy: u64) -> &mut Self {
@@ -245,12 +254,12 @@ impl Tale {
     }
 
     pub(super) fn expired(&mut self, task: u32, stage: ExpiryStage) -> &mut Self {
-        self.event(Event::Expired { lane: self.name(), task: id(task), stage })
+        self.event(Event::Expired { lane: self.name(), task: id(task), stage, trace: None })
     }
 
     pub(super) fn buried(&mut self, task: Option<u32>, reason: BuryReason) -> &mut Self {
         let detail = String::new();
-        self.event(Event::Buried { lane: self.name(), task: task.map(id), reason, detail })
+        self.event(Event::Buried { lane: self.name(), task: task.map(id), reason, detail, trace: None })
     }
 
     pub(super) fn told(&mut self, order: Order) -> &mut Self {

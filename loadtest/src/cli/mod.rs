@@ -1,0 +1,112 @@
+//! The command line: what there is to say, and what comes back as an exit code. What is run and judged stands elsewhere.
+
+mod executor;
+mod out;
+mod run;
+mod verify;
+
+use crate::{report::exit, run::ConfigError};
+use clap::{Parser, Subcommand};
+use std::{error::Error as _, io, path::PathBuf, process::ExitCode};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every promise was kept, and every threshold
+  1  a threshold was missed
+  2  a task was lost, or another promise was broken
+  3  the run is invalid: the tester was late or starved, or the run never became steady
+  4  wrong usage, or a system that could not be started; nothing was measured";
+
+/// Load tests of Quebert: truth about latency, and proof that nothing was lost.
+#[derive(Debug, Parser)]
+#[command(name = "quebert-loadtest", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a profile against a system, and report
+    Run(Box<run::RunArgs>),
+    /// Judge a ledger again
+    Verify(verify::VerifyArgs),
+    /// Run executors alone, until they are interrupted
+    Executor(executor::ExecutorArgs),
+    /// Print the JSON Schema of reports
+    Schema,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Run(#[from] crate::run::RunError),
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerFileError),
+    #[error(transparent)]
+    Fleet(#[from] crate::fleet::FleetError),
+    #[error("read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    #[error("write {}", .0.display())]
+    Write(PathBuf, #[source] io::Error),
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("write to standard output")]
+    Output(#[from] io::Error),
+}
+
+/// Does what the arguments say.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no mistakes.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(*args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Executor(args) => executor::executor(&args),
+        Command::Schema => {
+            out::print(&format!("{:#}", crate::report::schema())).map(|()| exit::OK).map_err(Error::Output)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        // Nobody reads any more: `| head` is no mistake.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = format!("quebert-loadtest: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            out::tell(&text);
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

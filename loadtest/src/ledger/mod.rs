@@ -1,0 +1,17 @@
+//! The ledger: what happened to every single task, in 32 bytes each, and what follows from it. It proves that nothing was
+//! lost, sent twice without a reason, early or late. It doesn't ask the system under test; it is told by the publisher and
+//! by the executors, who saw it.
+
+mod book;
+mod extra;
+mod file;
+mod judge;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use book::{Book, Counts, QueueRule, Rules};
+pub use extra::{Extra, ExtraKind, Fault};
+pub use file::{LedgerFile, LedgerFileError};
+pub use judge::{Account, FaultView, Finding, Findings, Verdict};
+pub use record::{End, Record, Tick};

@@ -1,0 +1,271 @@
+//! One run, step by step: start, drive, settle, finish. It does nothing to the system but use it; whoever wants to kill or
+//! cut something does so between the steps, and tells the book of it.
+
+use super::{
+    Config, place, sum,
+    watch::{Live, Looks, held},
+};
+use crate::{
+    arrivals::Plan,
+    clock::Clock,
+    draw::Draw,
+    figures::Layout,
+    fleet::{ExecutorSpec, Fleet, FleetError},
+    ledger::{Book, Counts, Findings},
+    publish::{self, Maker, Paced},
+    report::{self, Report},
+    target::{Left, Target, TargetError},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, interval_at},
+};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The system under test.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The executors.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// A part of the tester itself ended: a bug.
+    #[error("the tester's publisher ended too early")]
+    Publisher(#[source] tokio::task::JoinError),
+    /// The ledger can't be written.
+    #[error("write the ledger")]
+    Ledger(#[source] std::io::Error),
+}
+
+/// Runs a profile, and reports. `live` is told of each second; `ledger` is where to write the ledger, if anywhere.
+///
+/// # Errors
+/// When the system can't be started or looked through. What it does wrong is in the report.
+pub async fn run(config: Config, live: impl FnMut(&Live), ledger: Option<&Path>) -> Result<Report, RunError> {
+    let mut session = Session::start(config).await?;
+    let mut live = live;
+    session.drive(&mut live).await?;
+    session.settle(&mut live).await;
+    session.finish(ledger).await
+}
+
+/// A run on its way.
+pub struct Session {
+    config: Config,
+    target: Target,
+    book: Arc<Book>,
+    fleet: Fleet,
+    looks: Looks,
+    environment: report::Environment,
+    paced: Paced,
+    /// What had happened when the plan ended.
+    at_end: Counts,
+    settle: Duration,
+    drift: i64,
+}
+
+impl Session {
+    /// Starts the system under test and the executors. The run's clock starts now; the plan is still to be driven.
+    ///
+    /// # Errors
+    /// What can't be started.
+    pub async fn start(config: Config) -> Result<Self, RunError> {
+        let mut environment = place::environment(&config);
+        let started = Clock::start().start_epoch_ms();
+        let tag =
+            Draw::new(config.profile.seed).of("tag").at(started.unsigned_abs()).at(std::process::id().into()).number();
+        let tag = format!("{:08x}", tag as u32);
+        let target = Target::start(config.target.clone(), &tag).await?;
+        let first = target.metrics().await;
+        let build = first.iter().flatten().next();
+        environment.quebert =
+            build.and_then(|m| m.by("quebert_build_info", "version").into_keys().next()).unwrap_or_default();
+        let clock = Clock::start();
+        let ends = config.arrivals.phases.iter().scan(Duration::ZERO, |end, phase| {
+            *end += phase.length;
+            Some(*end)
+        });
+        let layout = Layout { queues: config.rules.queues.len(), phases: ends.collect(), warm_up: config.warm_up };
+        let book = Arc::new(Book::new(clock, &tag, config.rules.clone(), layout));
+        let fleet = Fleet::start(&config.executors, &[], config.profile.seed, clock, book.clone()).await?;
+        tell_outages(&book, &config.executors);
+        Ok(Self {
+            config,
+            target,
+            book,
+            fleet,
+            looks: Looks::new(first),
+            environment,
+            paced: Paced::default(),
+            at_end: Counts::default(),
+            settle: Duration::ZERO,
+            drift: 0,
+        })
+    }
+
+    /// The ledger's book: tell it of every fault.
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// The system under test.
+    pub fn target(&mut self) -> &mut Target {
+        &mut self.target
+    }
+
+    /// What the run is.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Begins to publish; to be passed to [`watch`](Self::watch).
+    pub fn publish(&self) -> JoinHandle<Paced> {
+        let plan = Plan::new(self.config.arrivals.clone(), self.config.mix.clone(), self.config.profile.seed);
+        let origin = |to: &str| self.fleet.origin(to).expect("a checked mix names executors that there are");
+        let classes = self.config.mix.classes().iter().map(|class| (class.queue.clone(), origin(&class.to)));
+        let maker = Maker::new(classes.collect::<Vec<_>>());
+        tokio::spawn(publish::drive(plan, maker, self.target.door(), self.book.clone()))
+    }
+
+    /// Follows the plan to its end.
+    ///
+    /// # Errors
+    /// Only when the tester has a bug.
+    pub async fn drive(&mut self, live: &mut impl FnMut(&Live)) -> Result<(), RunError> {
+        let publishing = self.publish();
+        self.watch(publishing, live).await
+    }
+
+    /// Watches until everything is published.
+    ///
+    /// # Errors
+    /// Only when the tester has a bug.
+    pub async fn watch(
+        &mut self,
+        mut publishing: JoinHandle<Paced>,
+        live: &mut impl FnMut(&Live),
+    ) -> Result<(), RunError> {
+        let mut every = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                paced = &mut publishing => {
+                    self.paced = paced.map_err(RunError::Publisher)?;
+                    break;
+                }
+                _ = every.tick() => live(&self.look().await),
+            }
+        }
+        self.at_end = self.book.counts();
+        let now = self.book.clock().now();
+        self.drift = micros(now.wall) - micros(now.run);
+        Ok(())
+    }
+
+    /// Waits until nothing is open, or the limit has passed.
+    pub async fn settle(&mut self, live: &mut impl FnMut(&Live)) {
+        let start = Instant::now();
+        let mut every = interval(Duration::from_millis(100));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked = Instant::now();
+        while start.elapsed() < self.config.settle {
+            every.tick().await;
+            if self.book.counts().open == 0 && self.is_idle().await {
+                break;
+            }
+            if looked.elapsed() < LOOK_EVERY {
+                continue;
+            }
+            looked = Instant::now();
+            let seen = self.look().await;
+            live(&seen);
+            let dead = self.target.left().await.map_or(0, |left| left.dead);
+            if seen.counts.open <= dead && self.is_idle().await {
+                break;
+            }
+        }
+        self.settle = start.elapsed();
+    }
+
+    /// Whether no dispatcher holds a delivery, and none waits.
+    async fn is_idle(&self) -> bool {
+        let metrics = self.target.metrics().await;
+        let left = self.target.left().await;
+        let nothing_waits =
+            left.is_some_and(|left| left.ready == 0 && left.delayed.unwrap_or(0) == 0 && left.held.unwrap_or(0) == 0);
+        nothing_waits && metrics.iter().flatten().all(|metrics| held(metrics) == 0.0)
+    }
+
+    /// One look at everything.
+    pub async fn look(&mut self) -> Live {
+        let at = self.book.clock().now().run;
+        let mut end = Duration::ZERO;
+        let phase = self.config.arrivals.phases.iter().find(|phase| {
+            end += phase.length;
+            at < end
+        });
+        let name = phase.map(|phase| phase.name.clone()).unwrap_or_default();
+        self.looks.look(&self.target, &self.book, &name).await
+    }
+
+    /// Looks through the queues, ends the system, and draws the sum.
+    ///
+    /// # Errors
+    /// When the queues can't be looked through, or the ledger not written.
+    pub async fn finish(mut self, ledger: Option<&Path>) -> Result<Report, RunError> {
+        self.look().await;
+        let accounts = sum::accounts(&self.looks, &self.book);
+        let peaks = self.book.peaks();
+        let (left, ended_well) = self.target.finish(&self.book).await?;
+        let found = Findings {
+            left_unnamed: left.map(unnamed),
+            left: left.map(|left| unnamed(left) + left.ready),
+            peaks: peaks.clone(),
+            accounts,
+        };
+        if let Some(path) = ledger {
+            self.book.save(path, &found).map_err(RunError::Ledger)?;
+        }
+        drop(self.fleet);
+        let facts = sum::Facts {
+            config: self.config,
+            book: &self.book,
+            looks: &self.looks,
+            environment: self.environment,
+            paced: self.paced,
+            at_end: self.at_end,
+            settle: self.settle,
+            drift_us: self.drift,
+            peaks,
+            ended_well,
+            found,
+        };
+        Ok(facts.report())
+    }
+}
+
+/// An outage of an executor is a fault: what comes twice because of it is explained.
+fn tell_outages(book: &Book, executors: &[ExecutorSpec]) {
+    for executor in executors {
+        for outage in &executor.outages {
+            let what = format!("outage of executor {:?}: {:?}", executor.name, outage.kind);
+            book.fault(what, outage.during.start, outage.during.end);
+        }
+    }
+}
+
+/// Messages whose ids nobody looks up: those in delay queues, and those that somebody holds.
+fn unnamed(left: Left) -> u64 {
+    left.delayed.unwrap_or(0) + left.held.unwrap_or(0)
+}
+
+fn micros(run: Duration) -> i64 {
+    i64::try_from(run.as_micros()).unwrap_or(i64::MAX)
+}
