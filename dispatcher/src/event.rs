@@ -1,6 +1,7 @@
 //! Everything that happens, as data. Logs, metrics, the console's feed and the simulation's judge observe it.
 
-use crate::ports::broker::Source;
+use crate::ports::broker::{Source, Tag};
+use crate::trace::TraceId;
 use crate::verdict::{BuryReason, RetryReason};
 use quebert_wire::{Destination, TaskId, Timestamp};
 use std::{sync::Arc, time::Duration};
@@ -38,6 +39,8 @@ pub enum Event {
     Delivered {
         /// The lane.
         lane: Arc<str>,
+        /// Its name within the session.
+        tag: Tag,
         /// As the broker says.
         redelivered: bool,
     },
@@ -53,11 +56,17 @@ pub enum Event {
         attempts: u32,
         /// From enqueue to now, if the enqueue time is known.
         age: Option<Duration>,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// The task got its slot for the first time.
     Waited {
         /// The lane.
         lane: Arc<str>,
+        /// Whose.
+        task: TaskId,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
         /// From the later of enqueue and `not_before` to now; zero where clocks disagree.
         wait: Duration,
         /// Whether clocks disagreed: the difference was negative.
@@ -86,6 +95,8 @@ pub enum Event {
         body_bytes: usize,
         /// When.
         at: Timestamp,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// An attempt ended.
     AttemptEnded {
@@ -105,6 +116,8 @@ pub enum Event {
         detail: Option<String>,
         /// How long it took.
         duration: Duration,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A task will be tried again, or was put off.
     RetryScheduled {
@@ -118,6 +131,8 @@ pub enum Event {
         attempts: u32,
         /// From now to the earliest next attempt.
         delay: Duration,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A task was given up.
     Buried {
@@ -129,6 +144,8 @@ pub enum Event {
         reason: BuryReason,
         /// In words.
         detail: String,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A task's time was over.
     Expired {
@@ -138,6 +155,8 @@ pub enum Event {
         task: TaskId,
         /// Where.
         stage: ExpiryStage,
+        /// The trace that the task belongs to, if it came with one.
+        trace: Option<TraceId>,
     },
     /// A person cancelled a task that waited in the delay grid. (One in a lane's hands is `Settled`, as filtered.)
     DelayedCancelled {

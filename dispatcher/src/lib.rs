@@ -17,6 +17,7 @@ pub mod ports;
 pub mod request;
 pub mod shell;
 pub mod signing;
+pub mod trace;
 pub mod verdict;
 
 pub use quebert_wire as wire;

@@ -8,6 +8,7 @@ use crate::{
         transport::Request,
     },
     signing::Signer,
+    trace::{Span, SpanId, TraceParent},
     wire::Timestamp,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -103,7 +104,7 @@ impl RequestBuilder {
         let mut own = Own { headers, text: BytesMut::with_capacity(OWN_BYTES) };
         self.identity(&mut own, attempt, now);
         position(&mut own, attempt);
-        trace(&mut own, &attempt.trace);
+        let span = trace(&mut own, &attempt.trace);
         if !own.headers.contains_key(header::USER_AGENT) {
             own.headers.insert(header::USER_AGENT, self.user_agent.clone());
         }
@@ -111,6 +112,9 @@ impl RequestBuilder {
         *http.method_mut() = task.method.clone();
         *http.uri_mut() = task.url.clone();
         *http.headers_mut() = own.headers;
+        if let Some(span) = span {
+            http.extensions_mut().insert(span);
+        }
         Request { destination: task.destination.clone(), http, timeout: attempt.deadline.since(now) }
     }
 
@@ -179,19 +183,11 @@ fn position(own: &mut Own, attempt: &Attempt) {
 }
 
 /// Passes trace context on, with a span of this attempt. None is made up: a trace begins where somebody records it.
-fn trace(own: &mut Own, trace: &TraceContext) {
-    if let Some(parent) = trace.traceparent.as_deref().and_then(TraceParent::parse) {
-        own.set(name::TRACEPARENT, |out| {
-            for part in ["00-", parent.trace_id, "-"] {
-                out.put_slice(part.as_bytes());
-            }
-            for byte in trace.span_id {
-                out.put_u8(HEX[usize::from(byte >> 4)]);
-                out.put_u8(HEX[usize::from(byte & 15)]);
-            }
-            out.put_u8(b'-');
-            out.put_slice(parent.flags.as_bytes());
-        });
+fn trace(own: &mut Own, trace: &TraceContext) -> Option<Span> {
+    let parent = trace.traceparent.as_deref().and_then(TraceParent::parse);
+    let span = parent.map(|parent| Span { parent, id: SpanId(trace.span_id) });
+    if let Some(Span { parent, id }) = span {
+        own.set(name::TRACEPARENT, |out| TraceParent { span: id, ..parent }.write(out));
         if let Some(state) = &trace.tracestate {
             own.set(name::TRACESTATE, |out| out.put_slice(state.as_bytes()));
         }
@@ -199,25 +195,7 @@ fn trace(own: &mut Own, trace: &TraceContext) {
     if let Some(baggage) = &trace.baggage {
         own.set(name::BAGGAGE, |out| out.put_slice(baggage.as_bytes()));
     }
-}
-
-/// What is kept of a `traceparent` (W3C Trace Context, section 3.2).
-struct TraceParent<'a> {
-    trace_id: &'a str,
-    flags: &'a str,
-}
-
-impl<'a> TraceParent<'a> {
-    /// `None` for what the specification calls invalid. A later version is read as the first one.
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let (version, trace_id, parent_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let zero = |s: &str| s.bytes().all(|b| b == b'0');
-        let shaped = hex(version, 2) && hex(trace_id, 32) && hex(parent_id, 16) && hex(flags, 2);
-        let version_fits = version != "ff" && (version != "00" || parts.next().is_none());
-        (shaped && version_fits && !zero(trace_id) && !zero(parent_id)).then_some(Self { trace_id, flags })
-    }
+    span
 }
 
 /// The headers so far, and one buffer that all our values share, so that they take two allocations and not twenty.
@@ -338,8 +316,6 @@ fn is_reserved(name: &HeaderName) -> bool {
                 | "expect"
         )
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Headers that we set ourselves, at most: identity 5, position 11, trace 3, user agent.
 const OWN_HEADERS: usize = 20;

@@ -79,9 +79,15 @@ async fn answer(
     Ok(match request.uri().path() {
         "/metrics" => {
             // Encoding takes some milliseconds per thousand series: not on a worker that has tasks to send.
-            let encoded = tokio::task::spawn_blocking(move || metrics::encode(&metrics)).await;
+            let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = metrics::accept::format(accept);
+            let encoded = tokio::task::spawn_blocking(move || metrics::encode(&metrics, format)).await;
             match encoded {
-                Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
+                Ok(text) => {
+                    let mut response = response(StatusCode::OK, format.content_type(), text);
+                    response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("accept"));
+                    response
+                }
                 Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "metrics could not be encoded\n"),
             }
         }
@@ -113,8 +119,12 @@ mod tests {
     };
 
     async fn get(address: SocketAddr, path: &str) -> String {
+        get_as(address, path, "*/*").await
+    }
+
+    async fn get_as(address: SocketAddr, path: &str, accept: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -154,6 +164,10 @@ mod tests {
         let server = tokio::spawn(admin.serve(metrics, health));
         let text = get(address, "/metrics").await.to_lowercase();
         assert!(text.contains("\r\ncontent-type: text/plain; version=0.0.4\r\n"), "{text}");
+        let open = get_as(address, "/metrics", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
+        let kind = "\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+        assert!(open.to_lowercase().contains(kind), "{open}");
+        assert!(open.ends_with("# EOF\n"), "{open}");
         server.abort();
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{Format, Level};
 use quebert_dispatcher::{
     event::{Event, Settlement},
     ports::{broker::Source, observer::Observer},
+    trace::TraceId,
 };
 use std::io::IsTerminal as _;
 use tracing::{debug, info, level_filters::LevelFilter, trace, warn};
@@ -81,27 +82,44 @@ impl Observer for Logs {
             Event::UnknownFields { lane, fields } => {
                 debug!(lane = &**lane, fields = fields.join(","), "message with unknown fields");
             }
-            Event::AttemptStarted { lane, task, number, destination, .. } => {
-                debug!(lane = &**lane, %task, attempt = number, %destination, "attempt starts");
+            Event::DestinationTrusted { destination, trusted: false } => {
+                info!(%destination, "destination went silent: one slot, until it answers");
             }
-            Event::AttemptEnded { lane, task, number, destination, class, status, detail, duration } => debug!(
-                lane = &**lane, %task, attempt = number, %destination, class, status, detail = detail.as_deref(),
-                ms = duration.as_millis(), "attempt ended"
-            ),
-            Event::RetryScheduled { lane, task, reason, attempts, delay } => debug!(
-                lane = &**lane, %task, reason = reason.label(), attempts, delay_ms = delay.as_millis(), "tried again later"
-            ),
-            Event::Buried { lane, task, reason, detail } => {
-                let task = task.as_ref().map(tracing::field::display);
-                debug!(lane = &**lane, task, reason = reason.label(), detail, "dead-lettered");
+            Event::DestinationTrusted { destination, trusted: true } => {
+                info!(%destination, "destination answers again");
             }
-            Event::DelayedCancelled { task, .. } => debug!(%task, "cancelled while it waited"),
-            Event::Expired { lane, task, stage } => debug!(lane = &**lane, %task, stage = stage.label(), "expired"),
-            Event::Settled { lane, result: Settlement::Succeeded, task: Some(task), attempts, .. } => {
-                debug!(lane = &**lane, %task, attempts, "done");
-            }
-            Event::Delivered { lane, redelivered } => trace!(lane = &**lane, redelivered, "delivered"),
-            _ => {}
+            _ => of_task(event),
         }
+    }
+}
+
+/// Each names its task, and the trace that the task came with, if it did.
+fn of_task(event: &Event) {
+    let named = |trace: &Option<TraceId>| trace.map(tracing::field::display);
+    match event {
+        Event::AttemptStarted { lane, task, number, destination, trace, .. } => {
+            debug!(lane = &**lane, %task, trace = named(trace), attempt = number, %destination, "attempt starts");
+        }
+        Event::AttemptEnded { lane, task, number, destination, class, status, detail, duration, trace } => debug!(
+            lane = &**lane, %task, trace = named(trace), attempt = number, %destination, class, status,
+            detail = detail.as_deref(), ms = duration.as_millis(), "attempt ended"
+        ),
+        Event::RetryScheduled { lane, task, reason, attempts, delay, trace } => debug!(
+            lane = &**lane, %task, trace = named(trace), reason = reason.label(), attempts,
+            delay_ms = delay.as_millis(), "tried again later"
+        ),
+        Event::Buried { lane, task, reason, detail, trace } => {
+            let task = task.as_ref().map(tracing::field::display);
+            debug!(lane = &**lane, task, trace = named(trace), reason = reason.label(), detail, "dead-lettered");
+        }
+        Event::DelayedCancelled { task, .. } => debug!(%task, "cancelled while it waited"),
+        Event::Expired { lane, task, stage, trace } => {
+            debug!(lane = &**lane, %task, trace = named(trace), stage = stage.label(), "expired");
+        }
+        Event::Settled { lane, result: Settlement::Succeeded, task: Some(task), attempts, trace, .. } => {
+            debug!(lane = &**lane, %task, trace = named(trace), attempts, "done");
+        }
+        Event::Delivered { lane, redelivered, .. } => trace!(lane = &**lane, redelivered, "delivered"),
+        _ => {}
     }
 }

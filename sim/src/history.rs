@@ -1,6 +1,6 @@
 //! What happened in a world, in true order: the judge's only witness. It draws no conclusions.
 
-use crate::host::Host;
+use crate::{case::Exec, host::Host};
 use quebert_dispatcher::{
     event::Event,
     ports::broker::{Opening, Source, Tag, Target},
@@ -204,6 +204,8 @@ pub enum What {
         redelivered: bool,
         /// The body is what the producer gave.
         intact: bool,
+        /// What the executor does with it.
+        exec: Exec,
     },
     /// It was answered, or not.
     Reply {
@@ -224,7 +226,10 @@ pub enum Order {
     /// Drain within this.
     Drain(Duration),
     /// Take other limits over.
-    Reconfigure,
+    Reconfigure {
+        /// Most slots of each lane from now on; `None`: as the case says.
+        slots_max: Option<u32>,
+    },
     /// Pause a lane.
     Pause(Arc<str>),
     /// Let it go on.

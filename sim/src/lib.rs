@@ -14,6 +14,8 @@ pub mod host;
 pub mod judge;
 pub mod metrics;
 pub mod net;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod run;
 pub mod shrink;
 pub mod timeline;

@@ -60,8 +60,11 @@ const HEAD: &str = "\
 
 <!-- Made from dispatcher/metrics/src/list.rs by `UPDATE_DOCS=1 cargo test -p quebert-metrics --lib`. -->
 
-`quebert run` serves these at `/metrics` of its admin address (`admin.listen`, by default 127.0.0.1:9464), in the
-Prometheus text format (`text/plain; version=0.0.4`).
+`quebert run` serves these at `/metrics` of its admin address (`admin.listen`, by default 127.0.0.1:9464): in the
+classic text format of Prometheus (`text/plain; version=0.0.4`), or as OpenMetrics 1.0 for who asks for it by `Accept`, as
+Prometheus does. Only the latter has **exemplars**: a bucket of the wait, the duration, the attempts, the body or the
+request time names a task that it counted since it was last asked (`task_id`), and the trace that came with it
+(`trace_id`, from `traceparent`). Prometheus keeps them with `--enable-feature=exemplar-storage`.
 
 * `queue` is the name of a lane in the config, never the broker's name of the queue.
 * `destination` is an executor's origin (`https://example.com:443`), which is what limits apply to. The first
@@ -91,5 +94,6 @@ const TAIL: &str = "
   messages wait in them, so there is no series. RabbitMQ's own exporter tells their sum.
 * `quebert_publish_confirms_total{purpose=\"enqueue\"}` is not there: the dispatcher enqueues nothing; `quebert enqueue`
   and the API tell their own results.
-* There are no native histograms.
+* There are no native histograms, and no `_created` samples: a scraper that takes those for metrics of their own would
+  have twice the series.
 ";

@@ -68,6 +68,8 @@ pub struct Spec {
     pub help: &'static str,
 }
 
+/// The label of all destinations beyond the cap.
+pub(crate) const OTHER: &str = "_other";
 /// Ends of a task; the other settlements only interrupt its life.
 pub(crate) const ENDS: [Settlement; 4] =
     [Settlement::Succeeded, Settlement::DeadLettered, Settlement::Expired, Settlement::Filtered];

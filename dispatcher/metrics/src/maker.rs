@@ -1,14 +1,22 @@
 //! Makes metrics by their name in the list, so that nothing is exported that the list does not have.
 
-use crate::list::{Kind, Slo, Spec};
-use prometheus::{
-    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+use crate::{
+    histogram::Histograms,
+    list::{Kind, Slo, Spec},
+    registry::lock,
 };
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::{Collector, Describer},
+};
+use std::{collections::BTreeMap, sync::Mutex};
 
 pub(crate) struct Maker<'a> {
     pub(crate) registry: &'a Registry,
     /// The user's thresholds in seconds, which become buckets.
     pub(crate) slos: &'a [f64],
+    /// All histograms made, for their exemplars.
+    pub(crate) histograms: &'a Mutex<BTreeMap<&'static str, Histograms>>,
 }
 
 impl Maker<'_> {
@@ -16,7 +24,7 @@ impl Maker<'_> {
         Spec::find(name).expect("every metric stands in the list: a test makes them all")
     }
 
-    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let collector = made.expect("names and labels of the list are valid: a test makes them all");
         self.registry.register(Box::new(collector.clone())).expect("each metric is made once");
         collector
@@ -55,7 +63,7 @@ impl Maker<'_> {
         self.float_gauges(name).with_label_values::<&str>(&[])
     }
 
-    pub(crate) fn histograms(&self, name: &str) -> HistogramVec {
+    pub(crate) fn histograms(&self, name: &str) -> Histograms {
         let spec = Self::spec(name);
         let Kind::Histogram(buckets, slo) = spec.kind else { panic!("{name} is a histogram in the list") };
         let mut buckets = buckets.to_vec();
@@ -64,8 +72,12 @@ impl Maker<'_> {
             buckets.sort_by(f64::total_cmp);
             buckets.dedup();
         }
-        let opts = HistogramOpts::new(spec.name, spec.help).buckets(buckets);
-        self.register(HistogramVec::new(opts, &labels(spec)))
+        let names = labels(spec).into_iter().map(str::to_owned).collect();
+        let desc = Opts::new(spec.name, spec.help).variable_labels(names).describe();
+        let made = desc.map(|desc| Histograms::new(desc, labels(spec), buckets, spec.unit == "seconds"));
+        let made = self.register(made);
+        lock(self.histograms).insert(spec.name, made.clone());
+        made
     }
 }
 

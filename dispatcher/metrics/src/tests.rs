@@ -7,10 +7,14 @@ use quebert_dispatcher::{
     backoff::RetryPolicy,
     config::LaneConfig,
     event::{Event, Settlement},
-    ports::observer::Observer,
+    ports::{
+        broker::{Opening, Tag},
+        observer::Observer,
+    },
+    trace::TraceParent,
     verdict::StatusRules,
 };
-use quebert_wire::Timestamp;
+use quebert_wire::{TaskId, Timestamp};
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -46,7 +50,14 @@ fn text(metrics: &Metrics) -> String {
 }
 
 fn settle(lane: &str, result: Settlement) -> Event {
-    Event::Settled { lane: lane.into(), result, task: None, attempts: 1, age: Some(Duration::from_secs(1)) }
+    Event::Settled {
+        lane: lane.into(),
+        result,
+        task: TaskId::new("t").ok(),
+        attempts: 1,
+        age: Some(Duration::from_secs(1)),
+        trace: None,
+    }
 }
 
 #[test]
@@ -73,7 +84,6 @@ fn label_sets_that_are_known_start_at_zero() {
         "quebert_tasks_expired_total{queue=\"medium\",stage=\"in_flight\"} 0",
         "quebert_publish_confirms_total{purpose=\"due\",result=\"returned\"} 0",
         "quebert_broker_reconnects_total{reason=\"heartbeat\"} 0",
-        "quebert_dispatch_attempts_total{destination=\"_other\",outcome=\"5xx\",queue=\"low\"} 0",
         "quebert_metrics_label_overflow_total{label=\"destination\"} 0",
         "quebert_config_reloads_total{result=\"error\"} 0",
         "quebert_task_wait_seconds_count{queue=\"high\"} 0",
@@ -91,7 +101,11 @@ fn what_is_held_is_delivered_less_settled() {
     let metrics = metrics();
     let lane: Arc<str> = "high".into();
     for redelivered in [false, true, false] {
-        metrics.observe(&Event::Delivered { lane: lane.clone(), redelivered });
+        metrics.observe(&Event::Delivered {
+            lane: lane.clone(),
+            tag: Tag { opening: Opening(1), seq: 1 },
+            redelivered,
+        });
     }
     metrics.observe(&settle("high", Settlement::Succeeded));
     assert_eq!(metrics.imbalance()["high"], 2, "two are held, but nobody said so yet");
@@ -188,4 +202,103 @@ fn thresholds_of_service_levels_become_buckets_once() {
         |le: &str| text.matches(&format!("quebert_task_wait_seconds_bucket{{queue=\"high\",le=\"{le}\"}} 0\n")).count();
     assert_eq!((of("5"), of("120"), of("10")), (1, 1, 1));
     assert!(!text.contains("quebert_task_attempts_bucket{queue=\"high\",result=\"succeeded\",le=\"120\"}"));
+}
+
+/// One task with a trace, one without, and one whose names need care.
+fn tasks(metrics: &Metrics) {
+    let trace = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap().trace;
+    for (id, trace, seconds) in [("t-1", Some(trace), 2), ("quo\"ted", None, 7), ("no-trace", None, 2)] {
+        metrics.observe(&Event::Settled {
+            lane: "high".into(),
+            result: Settlement::Succeeded,
+            task: Some(TaskId::new(id).unwrap()),
+            attempts: 1,
+            age: Some(Duration::from_secs(seconds)),
+            trace,
+        });
+    }
+}
+
+#[test]
+fn the_classic_text_is_what_the_library_writes() {
+    let metrics = metrics();
+    tasks(&metrics);
+    metrics.process(&ProcessReading { cpu_seconds: 0.25, ..ProcessReading::default() });
+    let mut theirs = Vec::new();
+    prometheus::Encoder::encode(&prometheus::TextEncoder::new(), &metrics.gather(), &mut theirs).unwrap();
+    let ours = text(&metrics);
+    for (ours, theirs) in ours.lines().zip(String::from_utf8(theirs).unwrap().lines()) {
+        assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
+fn openmetrics_has_exemplars_and_its_own_rules() {
+    let metrics = metrics();
+    tasks(&metrics);
+    let text = metrics.text(Format::OpenMetrics);
+    let name = "quebert_task_duration_seconds_bucket{queue=\"high\",result=\"succeeded\"";
+    for line in [
+        "# TYPE quebert_deliveries counter",
+        "# TYPE quebert_runtime_timer_lag_seconds histogram",
+        "# UNIT quebert_task_body_bytes bytes",
+        "quebert_deliveries_total{queue=\"high\",redelivered=\"true\"} 0",
+        &format!("{name},le=\"2.5\"}} 2 # {{trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\",task_id=\"t-1\"}} 2"),
+        &format!("{name},le=\"10.0\"}} 3 # {{task_id=\"quo\\\"ted\"}} 7"),
+        &format!("{name},le=\"+Inf\"}} 3"),
+        &format!("{name},le=\"5.0\"}} 2"),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+    }
+    assert!(text.ends_with("\n# EOF\n") && !text.contains("_created"));
+    assert!(!self::text(&metrics).contains(" # {"), "the classic format has no exemplars");
+}
+
+#[test]
+fn an_exemplar_takes_no_more_room_than_the_specification_grants() {
+    let metrics = metrics();
+    let id = "i".repeat(128);
+    metrics.observe(&Event::Waited {
+        lane: "high".into(),
+        task: TaskId::new(&id).unwrap(),
+        trace: TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").map(|p| p.trace),
+        wait: Duration::ZERO,
+        skewed: false,
+        at: Timestamp::default(),
+    });
+    let text = metrics.text(Format::OpenMetrics);
+    assert!(text.contains("le=\"0.005\"} 1 # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0\n"), "{text}");
+}
+
+#[test]
+fn a_client_library_of_another_language_reads_it() {
+    const READ: &str = "
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read
+families = {f.name: f for f in read(sys.stdin.read())}
+samples = families['quebert_task_duration_seconds'].samples
+print(len(families), *sorted({s.exemplar.labels['task_id'] for s in samples if s.exemplar}))
+";
+    let metrics = metrics();
+    tasks(&metrics);
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/peers/venv/bin/python");
+    // This library takes an escaped quote for the end of an exemplar's value.
+    let text = metrics.text(Format::OpenMetrics).replace("quo\\\"ted", "quoted");
+    let said = piped(Command::new(python).args(["-c", READ]), &text);
+    assert_eq!(said.trim(), format!("{} quoted t-1", metrics.gather().len()));
+}
+
+/// What a program says to this input, which it must take.
+#[track_caller]
+fn piped(command: &mut Command, input: &str) -> String {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test needs what scripts/setup installs");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
 }

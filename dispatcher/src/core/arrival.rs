@@ -9,6 +9,7 @@ use crate::{
     event::{Event, ExpiryStage, Purpose, Settlement},
     planted::planted,
     ports::broker::{Delivery, Opening, Tag, Target},
+    trace::{TraceId, TraceParent},
     verdict::BuryReason,
 };
 use quebert_wire::{Bookkeeping, DecodeError, Decoded, Message, Task, TaskId, decode, limits::MESSAGE_HEAD_BYTES_MAX};
@@ -21,11 +22,17 @@ const COUNTED_BY_BROKER: &str = "x-delivery-count";
 /// How long an orphan is kept for the redelivery that claims it.
 const ORPHAN_KEPT: Duration = Duration::from_secs(15 * 60);
 
+/// Whose delivery was settled.
+struct Whose {
+    task: TaskId,
+    trace: Option<TraceId>,
+}
+
 impl Core {
     pub(super) fn on_delivered(&mut self, lane: usize, delivery: Delivery) {
         self.deliveries += 1;
         let name = self.config.lanes[lane].name.clone();
-        self.emit(Event::Delivered { lane: name, redelivered: delivery.redelivered });
+        self.emit(Event::Delivered { lane: name, tag: delivery.tag, redelivered: delivery.redelivered });
         if !self.is_open(lane) {
             self.actions.push_back(Action::GiveBack(delivery.tag));
             return self.count_settlement(lane, Settlement::Requeued, None, 0, None);
@@ -69,13 +76,13 @@ impl Core {
                 // This ack may be lost as well.
                 let window = self.config.lanes[lane].window;
                 self.lanes.of_mut(lane).last_acks.push(key.clone(), window);
-                let id = Some(task.id.clone());
-                return self.count_settlement(lane, Settlement::Duplicate, id, book.attempts, None);
+                let whose = Whose { task: task.id.clone(), trace: TraceParent::of(&delivery.message).map(|p| p.trace) };
+                return self.count_settlement(lane, Settlement::Duplicate, Some(whose), book.attempts, None);
             }
         }
         // A task without an enqueue time counts from here on; the note keeps it over its copies.
         book.enqueued_at = enqueued_at.or(Some(self.now.wall));
-        let facts = self.facts_of(lane, &task, &book);
+        let facts = self.facts_of(lane, &task, &book, &delivery.message);
         let id = self.admit(lane, delivery, book, key, Some(facts));
         if !unknown_fields.is_empty() {
             let detail = format!("unknown fields: {}", unknown_fields.join(", "));
@@ -109,11 +116,12 @@ impl Core {
         true
     }
 
-    fn facts_of(&self, lane: usize, task: &Task, book: &Bookkeeping) -> Facts {
+    fn facts_of(&self, lane: usize, task: &Task, book: &Bookkeeping, message: &Message) -> Facts {
         let config = &self.config.lanes[lane];
         let ttl = || config.ttl_default.map(|ttl| book.enqueued_at.unwrap_or(self.now.wall).saturating_add(ttl));
         Facts {
             id: task.id.clone(),
+            trace: TraceParent::of(message).map(|parent| parent.trace),
             // Looked up when it waits for it: what only passes through must not fill the memory with its destinations.
             dest: DestId::default(),
             expires_at: task.expires_at.or_else(ttl),
@@ -364,7 +372,7 @@ impl Core {
         let ticket = &self.tickets[id];
         debug_assert!(ticket.tag.is_some(), "a delivery is settled once");
         let (lane, buffered) = (ticket.lane, ticket.state.is_buffered());
-        let task = ticket.facts.as_ref().map(|facts| facts.id.clone());
+        let whose = ticket.facts.as_ref().map(|facts| Whose { task: facts.id.clone(), trace: facts.trace });
         let enqueued = ticket.facts.as_ref().and_then(|facts| facts.enqueued_at);
         let age = enqueued.map(|at| self.now.wall.since(at));
         let attempts = ticket.book.attempts;
@@ -375,19 +383,21 @@ impl Core {
         } else {
             state.in_flight -= 1;
         }
-        self.count_settlement(lane, result, task, attempts, age);
+        self.count_settlement(lane, result, whose, attempts, age);
     }
 
     fn count_settlement(
         &mut self,
         lane: usize,
         result: Settlement,
-        task: Option<TaskId>,
+        whose: Option<Whose>,
         attempts: u32,
         age: Option<Duration>,
     ) {
         *self.settlements.entry(result).or_default() += if planted!(SettledTwice) { 2 } else { 1 };
-        self.emit(Event::Settled { lane: self.config.lanes[lane].name.clone(), result, task, attempts, age });
+        let lane = self.config.lanes[lane].name.clone();
+        let (task, trace) = whose.map_or((None, None), |whose| (Some(whose.task), whose.trace));
+        self.emit(Event::Settled { lane, result, task, attempts, age, trace });
     }
 
     /// Decides an orphan for which nothing is under way any more.

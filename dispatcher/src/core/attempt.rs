@@ -110,6 +110,7 @@ impl Core {
     fn send(&mut self, id: TicketId, mut attempt: Box<Attempt>, slot: Slot) {
         let ticket = &self.tickets[id];
         let timeout = self.timeout_of(ticket);
+        let trace = ticket.facts().trace;
         attempt.deadline = self.now.wall.saturating_add(timeout);
         if planted!(AckBeforeDispatch) && !ticket.unsaved {
             self.actions.extend(ticket.tag.map(Action::Ack));
@@ -122,6 +123,7 @@ impl Core {
             destination: attempt.task.destination.clone(),
             body_bytes: attempt.task.body.len(),
             at: self.now.wall,
+            trace,
         });
         self.actions.push_back(Action::Send { ticket: id, attempt, timeout });
     }
@@ -135,6 +137,7 @@ impl Core {
         ticket.book.redeliveries = 0;
         ticket.book.previous_status = outcome.status().map(|status| status.as_u16());
         ticket.unsaved = true;
+        let trace = ticket.facts().trace;
         let duration = self.now.mono.saturating_sub(started);
         self.emit(Event::AttemptEnded {
             lane: attempt.lane.clone(),
@@ -148,6 +151,7 @@ impl Core {
                 Outcome::Failed(failure) => Some(failure.detail.clone()),
             },
             duration,
+            trace,
         });
         let crowd = self.destinations.of_mut(dest);
         match &outcome {
@@ -231,7 +235,15 @@ impl Core {
             && let Some(enqueued) = facts.enqueued_at
         {
             let since = due.map_or(enqueued, |due| due.max(enqueued));
-            self.emit(Event::Waited { lane: lane.clone(), wait: now.since(since), skewed: since > now, at: now });
+            let (task, trace) = (facts.id.clone(), facts.trace);
+            self.emit(Event::Waited {
+                lane: lane.clone(),
+                task,
+                trace,
+                wait: now.since(since),
+                skewed: since > now,
+                at: now,
+            });
         }
         if let Some(due) = due {
             self.emit(Event::Lag { lane, lag: now.since(due) });

@@ -13,6 +13,7 @@ use crate::{
     grid::Step,
     planted::planted,
     ports::broker::{Delivery, Opening, PublishError, Source, Tag, Target},
+    trace::TraceParent,
     verdict::BuryReason,
 };
 use quebert_wire::{Bookkeeping, HeaderValue, Message, TaskId, Timestamp, bookkeeping::header};
@@ -223,7 +224,8 @@ impl Core {
             (header::DEAD_LANE, HeaderValue::Text(lane.to_string())),
         ];
         let task = head.book.id.as_deref().and_then(|id| TaskId::new(id).ok());
-        self.emit(Event::Buried { lane, task, reason, detail });
+        let trace = TraceParent::of(&head.message).map(|parent| parent.trace);
+        self.emit(Event::Buried { lane, task, reason, detail, trace });
         self.move_head(id, Target::Dead(queue), Purpose::DeadLetter, &notes);
     }
 

@@ -120,6 +120,7 @@ impl Core {
             reason,
             attempts: ticket.book.attempts,
             delay,
+            trace: ticket.facts().trace,
         };
         self.emit(event);
         // What is put off for overload makes room in the window, however short the delay.
@@ -164,8 +165,8 @@ impl Core {
     fn expire(&mut self, id: TicketId, stage: ExpiryStage) {
         let ticket = &self.tickets[id];
         let lane = self.config.lanes[ticket.lane].name.clone();
-        let task = ticket.facts().id.clone();
-        self.emit(Event::Expired { lane, task, stage });
+        let (task, trace) = (ticket.facts().id.clone(), ticket.facts().trace);
+        self.emit(Event::Expired { lane, task, stage, trace });
         if self.config.bury_expired && !planted!(LostExpired) {
             let detail = format!("expired {}", stage.label().replace('_', " "));
             self.bury_as(id, BuryReason::Expired, detail, Settlement::Expired);
@@ -191,7 +192,8 @@ impl Core {
             (header::DEAD_LANE, HeaderValue::Text(config.name.to_string())),
         ];
         let task = ticket.facts.as_ref().map(|facts| facts.id.clone());
-        self.emit(Event::Buried { lane: config.name.clone(), task, reason, detail });
+        let trace = ticket.facts.as_ref().and_then(|facts| facts.trace);
+        self.emit(Event::Buried { lane: config.name.clone(), task, reason, detail, trace });
         if planted!(LostDeadLetter) {
             return self.finish(id, settles_as);
         }

@@ -5,6 +5,7 @@ use crate::{
     backoff::RetryPolicy,
     planted::planted,
     ports::broker::{Tag, Target},
+    trace::TraceId,
     verdict::Verdict,
 };
 use quebert_wire::{Bookkeeping, Message, Task, TaskId, Timestamp};
@@ -48,6 +49,7 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) id: TaskId,
+    pub(crate) trace: Option<TraceId>,
     /// Nobody's until the task waits for it.
     pub(crate) dest: DestId,
     pub(crate) expires_at: Option<Timestamp>,

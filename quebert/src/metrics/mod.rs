@@ -1,20 +1,21 @@
 //! The metrics of this process: the dispatcher's, with what the kernel and the runtime tell. What the metrics are is said in
 //! [`quebert_metrics::list`].
 
+pub mod accept;
 mod process;
 
-pub use quebert_metrics::{CONTENT_TYPE, Metrics, ProcessReading, RuntimeReading, Waiting, list};
+pub use quebert_metrics::{CONTENT_TYPE, Format, Metrics, ProcessReading, RuntimeReading, Waiting, list};
 
-/// The text format, with [`CONTENT_TYPE`], as of this moment. Takes some milliseconds per thousand series: call it where
-/// blocking is allowed.
-pub fn encode(metrics: &Metrics) -> Vec<u8> {
+/// The text for a scraper, as of this moment. Takes about a millisecond per thousand series: call it where blocking is
+/// allowed.
+pub fn encode(metrics: &Metrics, format: Format) -> String {
     if let Some(reading) = process::read() {
         metrics.process(&reading);
     }
     if let Some(reading) = runtime() {
         metrics.runtime(&reading);
     }
-    metrics.encode()
+    metrics.text(format)
 }
 
 /// Of the runtime that this thread belongs to, if it does to one.

@@ -13,7 +13,7 @@ async fn the_process_and_the_runtime_are_told_of() {
     let lanes = Config::load(&Sources::default()).unwrap().core.lanes;
     let health = Arc::new(Health::new(lanes.iter().map(|l| l.name.clone())));
     let metrics = Metrics::new(&lanes, 2, health, Timestamp::from_millis(0));
-    let text = String::from_utf8(encode(&metrics)).unwrap();
+    let text = encode(&metrics, Format::Classic);
     let value = |name: &str| -> f64 {
         let line = text.lines().find(|l| l.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
         line.rsplit_once(' ').unwrap().1.parse().unwrap()

@@ -5,6 +5,8 @@ mod clock;
 mod list;
 mod meta;
 mod out;
+#[cfg(feature = "planted")]
+mod planted;
 mod run;
 mod shrink;
 mod swarm;
@@ -38,6 +40,9 @@ enum Command {
     Shrink(shrink::ShrinkArgs),
     /// Prove that the same case gives the same bytes: in this process, and in others
     Meta(meta::MetaArgs),
+    /// Look for each known bug, and say how soon it was found
+    #[cfg(feature = "planted")]
+    Planted(planted::PlantedArgs),
     /// List the scenarios
     Scenarios,
     /// Print the case of a seed as JSON
@@ -86,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Swarm(args) => swarm::swarm(&args),
         Command::Shrink(args) => shrink::shrink(&args),
         Command::Meta(args) => meta::meta(&args),
+        #[cfg(feature = "planted")]
+        Command::Planted(args) => planted::planted(&args),
         Command::Scenarios => list::scenarios(),
         Command::Case(args) => list::case(&args),
         Command::SwarmWorker(args) => swarm::worker(&args),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     history::TaskNo,
-    judge::Violation,
+    judge::{self, Violation},
     run::{self, Options, Report, Setup},
     trace::{self, MessageLog, words},
 };
@@ -147,10 +147,13 @@ fn verdict(chosen: &Chosen, how: &HowArgs, report: &Report, took: Duration) -> S
     if report.violations.len() > SHOWN {
         lines.push(format!("and {} more", report.violations.len() - SHOWN));
     }
-    let task = how.task.or_else(|| report.violations.iter().find_map(|violation| violation.task));
-    if let Some(task) = task {
+    let broken = report.violations.iter().find_map(|violation| Some((violation.task?, violation.at)));
+    if let Some(task) = how.task {
         lines.push(format!("the story of {task}:"));
         lines.extend(trace::lines_about(&report.entries, task).into_iter().map(|line| format!("  {line}")));
+    } else if let Some((task, at)) = broken {
+        lines.push(format!("the story of {task} (all of it: --task {task}):"));
+        lines.extend(judge::story(&report.entries, task, at).into_iter().map(|line| format!("  {line}")));
     }
     if report.violations.is_empty() {
         lines.push("every promise was kept".to_owned());

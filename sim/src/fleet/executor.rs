@@ -218,7 +218,7 @@ async fn respond(
         }
         None => executors.exec(host, task, attempt),
     };
-    env.note(What::Request { task, attempt, delivery, request, redelivered, intact });
+    env.note(What::Request { task, attempt, delivery, request, redelivered, intact, exec: exec.clone() });
     let (answer, answered) = oneshot::channel();
     env.net.spawn(work(env.clone(), request, exec, answer));
     match answered.await {

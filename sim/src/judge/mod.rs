@@ -1,10 +1,36 @@
 //! The judge: knows every task's true fate, and holds the run against each promise. It changes nothing.
+//!
+//! It goes once over the history, in order. The [scene](scene::Scene) follows what is so; each oracle, in a file of its
+//! own, says exactly what it holds a run against, and how much slack it gives and why.
+
+mod accounted_for;
+mod at_least_once;
+mod backoff;
+mod bounded;
+mod drain;
+mod few_duplicates;
+mod liveness;
+mod mediators;
+mod neighbours;
+mod never_early;
+mod never_late;
+mod poison;
+mod priority;
+mod promise;
+pub mod scene;
+mod story;
+#[cfg(test)]
+mod tests;
+
+pub use promise::{Found, MakePromise, Promise};
+pub use story::story;
 
 use crate::{
     case::Case,
     history::{Entry, TaskNo},
     net::Ran,
 };
+use scene::Scene;
 use std::{fmt, time::Duration};
 
 /// What is promised; each is one oracle.
@@ -35,6 +61,8 @@ pub enum Oracle {
     AccountedFor,
     /// 12. Liveness.
     Liveness,
+    /// What a mediator says is done, and a failing one means what the config says.
+    Mediators,
     /// No task of a host panicked.
     NoPanic,
     /// An oracle that a user of the library brought.
@@ -57,6 +85,7 @@ impl Oracle {
             Self::PoisonIsKept => "poison-is-kept",
             Self::AccountedFor => "accounted-for",
             Self::Liveness => "liveness",
+            Self::Mediators => "mediators",
             Self::NoPanic => "no-panic",
             Self::Own(name) => name,
         }
@@ -82,13 +111,55 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// Judges a run. In order of time.
-pub fn judge(_case: &Case, _entries: &[Entry], ran: &Ran) -> Vec<Violation> {
-    let panics = ran.panics.iter().map(|(host, text)| Violation {
-        oracle: Oracle::NoPanic,
-        task: None,
-        at: ran.end,
-        detail: format!("{host}: {text}"),
-    });
-    panics.collect()
+/// Judges a run by all promises. In order of time.
+pub fn judge(case: &Case, entries: &[Entry], ran: &Ran) -> Vec<Violation> {
+    judge_with(case, entries, ran, &[])
+}
+
+/// The same, and by some more.
+pub fn judge_with(case: &Case, entries: &[Entry], ran: &Ran, more: &[MakePromise]) -> Vec<Violation> {
+    let mut promises = all(case);
+    promises.extend(more.iter().map(|make| make(case)));
+    judge_by(promises, case, entries, ran)
+}
+
+/// The promises that every run is judged by.
+fn all(case: &Case) -> Vec<Box<dyn Promise>> {
+    vec![
+        Box::new(at_least_once::AtLeastOnce),
+        Box::new(never_early::NeverEarly),
+        Box::new(never_late::NeverLate),
+        Box::new(priority::Priority::new(case)),
+        Box::new(backoff::Backoff),
+        Box::new(bounded::Bounded),
+        Box::new(neighbours::NoBadNeighbour::default()),
+        Box::new(few_duplicates::FewDuplicates::default()),
+        Box::new(drain::Drain::default()),
+        Box::new(poison::PoisonIsKept),
+        Box::new(accounted_for::AccountedFor::default()),
+        Box::new(liveness::Liveness::default()),
+        Box::new(mediators::Mediators),
+    ]
+}
+
+fn judge_by(mut promises: Vec<Box<dyn Promise>>, case: &Case, entries: &[Entry], ran: &Ran) -> Vec<Violation> {
+    let mut scene = Scene::new(case);
+    let mut found = Found::new();
+    for entry in entries {
+        scene.take(entry);
+        for promise in &mut promises {
+            found.turn(promise.oracle(), entry.at);
+            promise.see(&scene, entry, &mut found);
+        }
+    }
+    for (host, text) in &ran.panics {
+        found.turn(Oracle::NoPanic, ran.end);
+        found.broken(None, format_args!("{host}: {text}"));
+    }
+    scene.now = scene.now.max(ran.end);
+    for promise in &mut promises {
+        found.turn(promise.oracle(), ran.end);
+        promise.end(&scene, ran, &mut found);
+    }
+    found.into_violations()
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Delays up to this are waited for in the dispatcher, as in the program.
 pub const HOLD_MAX: Duration = Duration::from_secs(1);
 /// The window of each delay queue, as in the program.
-const DELAY_WINDOW: u16 = 64;
+pub const DELAY_WINDOW: u16 = 64;
 /// How long a task beyond its destination's share waits before it is put off, and for how long, as in the program.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// See [`PATIENCE`].

@@ -157,7 +157,7 @@ impl CaseDirector {
                 let lane = self.case.world.dispatcher.lanes[lane].name.as_str().into();
                 self.tell(now, host, Order::Pause(lane));
             }
-            FaultKind::Reconfigure { host, .. } => self.tell(now, host, Order::Reconfigure),
+            FaultKind::Reconfigure { host, .. } => self.tell(now, host, self.limits_of(host)),
             _ => {}
         }
         self.set_sums(now, world);
@@ -172,7 +172,7 @@ impl CaseDirector {
                 let lane = self.case.world.dispatcher.lanes[lane].name.as_str().into();
                 self.tell(now, host, Order::Resume(lane));
             }
-            FaultKind::Reconfigure { host, .. } => self.tell(now, host, Order::Reconfigure),
+            FaultKind::Reconfigure { host, .. } => self.tell(now, host, self.limits_of(host)),
             _ => {}
         }
         self.set_sums(now, world);
@@ -186,11 +186,7 @@ impl CaseDirector {
             Order::Drain(grace) => handle.drain(grace),
             Order::Pause(lane) => handle.pause(&lane),
             Order::Resume(lane) => handle.resume(&lane),
-            Order::Reconfigure => {
-                let slots = self.active().find_map(|(_, kind)| match kind {
-                    FaultKind::Reconfigure { host: other, slots_max } if *other == host => Some(*slots_max),
-                    _ => None,
-                });
+            Order::Reconfigure { slots_max: slots } => {
                 let mut config = self.common.config_of(host, starts);
                 for lane in &mut config.lanes {
                     lane.slots_max = slots.unwrap_or(lane.slots_max);
@@ -199,6 +195,15 @@ impl CaseDirector {
                 handle.reconfigure(config);
             }
         }
+    }
+
+    /// The limits that a dispatcher has under the faults that are on now.
+    fn limits_of(&self, host: Host) -> Order {
+        let slots_max = self.active().find_map(|(_, kind)| match kind {
+            FaultKind::Reconfigure { host: other, slots_max } if *other == host => Some(*slots_max),
+            _ => None,
+        });
+        Order::Reconfigure { slots_max }
     }
 
     fn take_down(&mut self, now: Duration, host: Host, how: Down, world: &mut dyn Controls) {

@@ -20,7 +20,7 @@ use crate::{
     fleet::{self, Execution, Executors, Producers},
     history::{Entry, History, TaskNo, What},
     host::Host,
-    judge::{Oracle, Violation, judge},
+    judge::{MakePromise, Oracle, Violation, judge_with},
     net::{Kind, Net, Program, Ran, SegmentLog, Stage},
 };
 use direct::CaseDirector;
@@ -99,8 +99,10 @@ pub struct Setup {
     pub envelope: Option<EnvelopeHook>,
     /// Called before each run.
     pub reset: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// More promises.
+    /// More promises, held against the whole history.
     pub oracles: Vec<OwnOracle>,
+    /// More promises, held against each entry and what is so then.
+    pub promises: Vec<MakePromise>,
     /// Promises that are not held against a run.
     pub without: BTreeSet<Oracle>,
 }
@@ -132,7 +134,7 @@ pub struct Report {
 /// Runs a case, and judges it. Blocks; nothing in it waits in real time.
 pub fn run(case: &Case, setup: &Setup, options: &Options) -> Report {
     let mut report = play(case, setup, options);
-    let mut violations = judge(case, &report.entries, &report.ran);
+    let mut violations = judge_with(case, &report.entries, &report.ran, &setup.promises);
     violations.retain(|violation| !setup.without.contains(&violation.oracle));
     for OwnOracle { name, find } in &setup.oracles {
         let found = find(case, &report.entries).into_iter();

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    case::{Fault, FaultKind, scenario},
+    case::{Exec, Fault, FaultKind, scenario, work::Reply},
     history::{CopyNo, Entry, What},
     host::Host,
     judge::{Oracle, Violation},
@@ -48,12 +48,14 @@ fn started(task: TaskNo) -> What {
         destination: destination(),
         body_bytes: 9,
         at: Timestamp::from_millis(0),
+        trace: None,
     })
 }
 
 fn request(task: TaskNo) -> What {
     let delivery = "1".into();
-    What::Request { task, attempt: 1, delivery, request: task.0.into(), redelivered: false, intact: true }
+    let exec = Exec { after_ms: 0, reply: Reply::Status(200) };
+    What::Request { task, attempt: 1, delivery, request: task.0.into(), redelivered: false, intact: true, exec }
 }
 
 /// A task's whole life, a step each 2 ms from `ms` on.
@@ -70,6 +72,7 @@ fn life(ms: u64, task: TaskNo) -> Vec<Entry> {
         status: Some(200),
         detail: None,
         duration: Duration::from_millis(6),
+        trace: None,
     };
     let settled = Event::Settled {
         lane: "high".into(),
@@ -77,6 +80,7 @@ fn life(ms: u64, task: TaskNo) -> Vec<Entry> {
         task: Some(id(task)),
         attempts: 1,
         age: None,
+        trace: None,
     };
     let steps = [
         (PRODUCER, What::Offered { task, n: 1 }),
@@ -84,7 +88,7 @@ fn life(ms: u64, task: TaskNo) -> Vec<Entry> {
         (BROKER, What::Answered { copy: Some(copy), to: PRODUCER, how: "ack" }),
         (PRODUCER, What::Confirmed { task }),
         (BROKER, What::Delivered { copy, tag, source, to: DISPATCHER, redelivered: false }),
-        (DISPATCHER, What::Event(Event::Delivered { lane: "high".into(), redelivered: false })),
+        (DISPATCHER, What::Event(Event::Delivered { lane: "high".into(), tag, redelivered: false })),
         (DISPATCHER, started(task)),
         (EXECUTOR, request(task)),
         (EXECUTOR, What::Reply { request: task.0.into(), status: Some(200) }),

@@ -83,6 +83,7 @@ fn of_event(event: &Event) -> Option<TaskNo> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::{Exec, work::Reply};
     use quebert_dispatcher::ports::broker::Target;
     use std::time::Duration;
 
@@ -101,7 +102,15 @@ mod tests {
             entry(broker, What::Acked { copy: CopyNo(9), by: broker }),
             entry(
                 executor,
-                What::Request { task: TaskNo(3), attempt: 1, delivery, request: 8, redelivered: false, intact: true },
+                What::Request {
+                    task: TaskNo(3),
+                    attempt: 1,
+                    delivery,
+                    request: 8,
+                    redelivered: false,
+                    intact: true,
+                    exec: Exec { after_ms: 0, reply: Reply::Status(200) },
+                },
             ),
             entry(executor, What::Reply { request: 8, status: Some(200) }),
             entry(Host::Executor(2), What::Reply { request: 8, status: Some(200) }),

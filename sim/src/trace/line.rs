@@ -113,7 +113,7 @@ impl Line<'_> {
                 }
                 self
             }
-            What::Request { task, attempt, delivery, request, redelivered, intact } => self
+            What::Request { task, attempt, delivery, request, redelivered, intact, exec: _ } => self
                 .word("request")
                 .about(task)
                 .field("n", attempt)
@@ -131,7 +131,7 @@ impl Line<'_> {
     fn order(&mut self, order: &Order) -> &mut Self {
         match order {
             Order::Drain(grace) => self.about("drain").field("grace", Span(*grace)),
-            Order::Reconfigure => self.about("reconfigure"),
+            Order::Reconfigure { slots_max } => self.about("reconfigure").maybe("slots", *slots_max),
             Order::Pause(lane) => self.about("pause").field("lane", lane),
             Order::Resume(lane) => self.about("resume").field("lane", lane),
         }
@@ -150,10 +150,10 @@ impl Line<'_> {
             Event::LaneOpen { lane, open } => {
                 self.word(if *open { "lane-open" } else { "lane-closed" }).field("lane", lane)
             }
-            Event::Delivered { lane, redelivered } => {
-                self.word("arrived").field("lane", lane).flag("redelivered", *redelivered)
+            Event::Delivered { lane, tag, redelivered } => {
+                self.word("arrived").field("lane", lane).field("tag", TagText(*tag)).flag("redelivered", *redelivered)
             }
-            Event::Settled { lane, result, task, attempts, age } => self
+            Event::Settled { lane, result, task, attempts, age, .. } => self
                 .word("settled")
                 .about(Maybe(task.as_ref()))
                 .field("as", result.label())
@@ -164,7 +164,7 @@ impl Line<'_> {
                 self.word("waited").field("lane", lane).field("wait", Span(*wait)).flag("skewed", *skewed)
             }
             Event::Lag { lane, lag } => self.word("lag").field("lane", lane).field("lag", Span(*lag)),
-            Event::AttemptStarted { lane, task, number, destination, body_bytes, at } => self
+            Event::AttemptStarted { lane, task, number, destination, body_bytes, at, .. } => self
                 .word("attempt")
                 .about(task)
                 .field("n", number)
@@ -172,7 +172,7 @@ impl Line<'_> {
                 .field("to", destination)
                 .field("body", body_bytes)
                 .field("at", at),
-            Event::AttemptEnded { lane, task, number, destination, class, status, detail, duration } => {
+            Event::AttemptEnded { lane, task, number, destination, class, status, detail, duration, .. } => {
                 self.word("attempt-ended").about(task).field("n", number).field("class", class);
                 self.maybe("status", *status).field("took", Span(*duration));
                 self.field("lane", lane).field("to", destination);
@@ -188,20 +188,20 @@ impl Line<'_> {
     /// What happens now and then.
     fn rare(&mut self, event: &Event) -> &mut Self {
         match event {
-            Event::RetryScheduled { lane, task, reason, attempts, delay } => self
+            Event::RetryScheduled { lane, task, reason, attempts, delay, .. } => self
                 .word("retry")
                 .about(task)
                 .field("why", reason.label())
                 .field("attempts", attempts)
                 .field("delay", Span(*delay))
                 .field("lane", lane),
-            Event::Buried { lane, task, reason, detail } => self
+            Event::Buried { lane, task, reason, detail, .. } => self
                 .word("buried")
                 .about(Maybe(task.as_ref()))
                 .field("why", reason.label())
                 .field("lane", lane)
                 .quote("detail", detail),
-            Event::Expired { lane, task, stage } => {
+            Event::Expired { lane, task, stage, .. } => {
                 self.word("expired").about(task).field("stage", stage.label()).field("lane", lane)
             }
             Event::DelayedCancelled { lane, task, attempts } => {

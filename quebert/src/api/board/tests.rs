@@ -1,6 +1,7 @@
 //! What the board makes of events. Time is an argument here; nothing waits.
 
 use super::*;
+use quebert_dispatcher::ports::broker::{Opening, Tag};
 use quebert_wire::TaskId;
 use std::time::Duration;
 
@@ -18,15 +19,16 @@ fn ended(lane: &Arc<str>, host: &str, class: &'static str, status: Option<u16>, 
         status,
         detail: None,
         duration: Duration::from_millis(ms),
+        trace: None,
     }
 }
 
 fn settled(lane: &Arc<str>, result: Settlement) -> Event {
-    Event::Settled { lane: lane.clone(), result, task: None, attempts: 1, age: None }
+    Event::Settled { lane: lane.clone(), result, task: None, attempts: 1, age: None, trace: None }
 }
 
 fn delivered(lane: &Arc<str>) -> Event {
-    Event::Delivered { lane: lane.clone(), redelivered: false }
+    Event::Delivered { lane: lane.clone(), tag: Tag { opening: Opening(1), seq: 1 }, redelivered: false }
 }
 
 fn state() -> State {

@@ -135,7 +135,7 @@ impl Record {
                 destination: Some(destination.clone()),
                 ..new(Kind::AttemptStarted, lane)
             },
-            Event::AttemptEnded { lane, task, number, destination, class, status, detail, duration } => Self {
+            Event::AttemptEnded { lane, task, number, destination, class, status, detail, duration, .. } => Self {
                 task: Some(task.clone()),
                 attempt: Some(*number),
                 destination: Some(destination.clone()),
@@ -145,7 +145,7 @@ impl Record {
                 duration: Some(*duration),
                 ..new(Kind::AttemptEnded, lane)
             },
-            Event::RetryScheduled { lane, task, reason, attempts, delay } => Self {
+            Event::RetryScheduled { lane, task, reason, attempts, delay, .. } => Self {
                 task: Some(task.clone()),
                 attempt: Some(*attempts),
                 result: Some(reason.label()),
@@ -158,13 +158,13 @@ impl Record {
                 result: Some(result.label()),
                 ..new(Kind::Settled, lane)
             },
-            Event::Buried { lane, task, reason, detail } => Self {
+            Event::Buried { lane, task, reason, detail, .. } => Self {
                 task: task.clone(),
                 result: Some(reason.label()),
                 detail: Some(words(detail)),
                 ..new(Kind::Buried, lane)
             },
-            Event::Expired { lane, task, stage } => {
+            Event::Expired { lane, task, stage, .. } => {
                 Self { task: Some(task.clone()), result: Some(stage.label()), ..new(Kind::Expired, lane) }
             }
             Event::DelayedCancelled { lane, task, attempts } => Self {
@@ -228,6 +228,7 @@ mod tests {
     use super::*;
     use quebert_dispatcher::{
         event::ExpiryStage,
+        ports::broker::{Opening, Tag},
         verdict::{BuryReason, RetryReason},
     };
 
@@ -242,6 +243,7 @@ mod tests {
                 destination: destination.clone(),
                 body_bytes: 5,
                 at: Timestamp::from_millis(0),
+                trace: None,
             },
             Event::AttemptEnded {
                 lane: lane.clone(),
@@ -252,6 +254,7 @@ mod tests {
                 status: Some(503),
                 detail: None,
                 duration: Duration::from_micros(1500),
+                trace: None,
             },
             Event::RetryScheduled {
                 lane: lane.clone(),
@@ -259,6 +262,7 @@ mod tests {
                 reason: RetryReason::ServerError,
                 attempts: 2,
                 delay: Duration::from_secs(4),
+                trace: None,
             },
             Event::Settled {
                 lane: lane.clone(),
@@ -266,9 +270,16 @@ mod tests {
                 task: Some(task.clone()),
                 attempts: 2,
                 age: None,
+                trace: None,
             },
-            Event::Buried { lane: lane.clone(), task: None, reason: BuryReason::Undecodable, detail: "é".repeat(200) },
-            Event::Expired { lane: lane.clone(), task, stage: ExpiryStage::InFlight },
+            Event::Buried {
+                lane: lane.clone(),
+                task: None,
+                reason: BuryReason::Undecodable,
+                detail: "é".repeat(200),
+                trace: None,
+            },
+            Event::Expired { lane: lane.clone(), task, stage: ExpiryStage::InFlight, trace: None },
             Event::HookFailed { hook: "filter".into(), phase: "before", detail: "took too long".into() },
             Event::BrokerConnected,
             Event::BrokerDisconnected { reason: "io", detail: "broken pipe".into() },
@@ -277,7 +288,7 @@ mod tests {
             Event::LanePaused { lane: lane.clone(), paused: false },
             Event::Reconfigured,
             Event::Draining,
-            Event::Delivered { lane: lane.clone(), redelivered: false },
+            Event::Delivered { lane: lane.clone(), tag: Tag { opening: Opening(1), seq: 1 }, redelivered: false },
             Event::Held { lane, in_flight: 1, buffered: 1 },
             Event::DestinationInFlight { destination, in_flight: 1, limit: 2 },
         ]

@@ -151,6 +151,7 @@ fn an_event_costs_little() {
         task: TaskId::new("t-1").ok(),
         attempts: 1,
         age: None,
+        trace: None,
     };
     let cost = |what: &str| {
         let n = 20_000;

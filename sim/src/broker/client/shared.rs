@@ -11,12 +11,15 @@ use quebert_dispatcher::{
 use quebert_wire::Message;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Waker},
     time::Duration,
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot},
     time::sleep,
 };
 
@@ -77,14 +80,16 @@ pub(super) struct Shared {
     pub(super) spec: BrokerSpec,
     orders: Mutex<Orders>,
     /// Counts lost sessions; `u64::MAX` once there will be no other.
-    sessions: watch::Sender<u64>,
+    sessions: AtomicU64,
+    /// Told when that changes. A `watch` would wake those who wait in an order that is drawn.
+    changed: Notify,
     began: Duration,
 }
 
 impl Shared {
     pub(super) fn new(env: Env, spec: BrokerSpec) -> Self {
         let began = env.now();
-        Self { env, spec, orders: Mutex::default(), sessions: watch::Sender::new(0), began }
+        Self { env, spec, orders: Mutex::default(), sessions: AtomicU64::new(0), changed: Notify::new(), began }
     }
 
     /// Looks at what waits, or changes it.
@@ -194,18 +199,26 @@ impl Shared {
             let _ = letter.answer.send(Err(PublishError::NotConnected("the session was lost".to_owned())));
         }
         drop(questions);
-        self.sessions.send_modify(|lost| *lost += 1);
+        self.sessions.fetch_add(1, Relaxed);
+        self.changed.notify_waiters();
     }
 
     /// There will be no other session.
     pub(super) fn finish(&self) {
-        self.sessions.send_replace(u64::MAX);
+        self.sessions.store(u64::MAX, Relaxed);
+        self.changed.notify_waiters();
     }
 
     /// Waits until there will be no other session.
     pub(super) async fn ended(&self) {
-        // It can't end before, since this holds it.
-        let _ = self.sessions.subscribe().wait_for(|lost| *lost == u64::MAX).await;
+        loop {
+            // From here on it misses nothing.
+            let changed = self.changed.notified();
+            if self.sessions.load(Relaxed) == u64::MAX {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// A delay queue of this length is there, and has been for `age` at least.
@@ -235,10 +248,9 @@ impl Shared {
         if left.is_zero() {
             return Ok(());
         }
-        let mut sessions = self.sessions.subscribe();
         tokio::select! {
             biased;
-            _ = sessions.changed() => {
+            () = self.changed.notified() => {
                 Err(PublishError::Unknown("the session was lost while the queue was new".to_owned()))
             }
             () = sleep(left) => Ok(()),

@@ -10,6 +10,7 @@ use crate::{
     },
     draw::Draw,
     history::What,
+    judge,
     run::{self, Options, Report, Setup},
     trace::{self, Coverage},
 };
@@ -62,8 +63,8 @@ fn look_at(seed: u64, case: &Case, args: &WorkerArgs) -> Finding {
         ..Finding::default()
     };
     finding.tell(&report.violations);
-    if let Some(task) = report.violations.iter().find_map(|violation| violation.task) {
-        finding.story = trace::lines_about(&report.entries, task);
+    if let Some((task, at)) = report.violations.iter().find_map(|violation| Some((violation.task?, violation.at))) {
+        finding.story = judge::story(&report.entries, task, at);
     }
     if Draw::new(seed).of("twice").chance(args.twice) {
         let again = run::run(case, &Setup::default(), &options);

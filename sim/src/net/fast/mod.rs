@@ -112,7 +112,11 @@ impl FastNet {
 }
 
 pub(super) fn run(stage: Stage, director: &mut dyn Director) -> Ran {
-    let runtime = runtime::Builder::new_current_thread()
+    let mut builder = runtime::Builder::new_current_thread();
+    // What tokio draws for itself, such as the first branch of a `select!`. Otherwise nobody may depend on that.
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(runtime::RngSeed::from_bytes(&stage.seed.to_le_bytes()));
+    let runtime = builder
         .enable_time()
         .start_paused(true)
         .build()
