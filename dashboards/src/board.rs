@@ -43,7 +43,8 @@ impl Board {
         let variables = self.variables.iter().map(Variable::json);
         let picker = json!({
             "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0,
-            "multi": false, "includeAll": false, "refresh": 1, "regex": "", "options": [], "current": {},
+            "multi": false, "includeAll": false, "refresh": 1, "regex": "", "options": [],
+            "current": {"selected": true, "text": "default", "value": "default"},
         });
         json!({
             "uid": self.uid(),
@@ -91,7 +92,7 @@ impl Variable {
     fn json(&self) -> Value {
         json!({
             "name": self.name, "label": self.label, "type": "query", "hide": 0, "datasource": source(),
-            "definition": self.query, "query": {"query": self.query, "refId": format!("{}-values", self.name)},
+            "query": {"query": self.query, "refId": format!("{}-values", self.name)},
             "refresh": 2, "regex": self.regex, "sort": 1, "multi": true, "includeAll": true, "allValue": ".+",
             "options": [], "current": {"selected": true, "text": ["All"], "value": ["$__all"]}, "skipUrlSync": false,
         })

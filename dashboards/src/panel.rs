@@ -239,7 +239,7 @@ impl Panel {
             }),
             Look::Lines => json!({"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}),
             Look::States => json!({
-                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
                 "tooltip": {"mode": "single", "sort": "none"},
                 "showValue": "auto",
                 "mergeValues": true,

@@ -18,5 +18,7 @@ pub mod publish;
 pub mod quantity;
 pub mod report;
 pub mod run;
+#[cfg(test)]
+mod selftests;
 pub mod target;
 mod words;

@@ -102,9 +102,9 @@ fn strange(spec: &Spec, matcher: &Matcher) -> Option<String> {
     let Bound::Of(values) = known.bound else { return None };
     let values = values();
     // Alternatives of plain words; whatever else is in a regular expression, only data can tell.
-    let plain = matcher.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '|');
-    let asked = matcher.value.split('|').filter(|_| plain);
-    asked.into_iter().find(|asked| !values.contains(asked)).map(|asked| format!("`{label}` that is `{asked}`"))
+    let plain = !matcher.value.contains(['.', '*', '+', '?', '(', ')', '[', ']', '{', '}', '^', '$', '\\']);
+    let mut asked = matcher.value.split('|').filter(|_| plain);
+    asked.find(|asked| !values.contains(asked)).map(|asked| format!("`{label}` that is `{asked}`"))
 }
 
 const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];

@@ -111,11 +111,14 @@ impl Body for Late {
 }
 
 /// Promises more bytes than it sends, and breaks off.
-pub(super) struct Broken(Option<Bytes>);
+pub(super) struct Broken {
+    text: Option<Bytes>,
+    waited: bool,
+}
 
 impl Broken {
     pub(super) fn new(text: &'static [u8]) -> Self {
-        Self(Some(Bytes::from_static(text)))
+        Self { text: Some(Bytes::from_static(text)), waited: false }
     }
 }
 
@@ -123,9 +126,16 @@ impl Body for Broken {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let more = self.0.take().map(|text| Ok(Frame::data(text)));
-        Poll::Ready(Some(more.unwrap_or_else(|| Err(io::Error::other("the plan breaks it off here")))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(text) = self.text.take() {
+            return Poll::Ready(Some(Ok(Frame::data(text))));
+        }
+        // The server writes out what it has when a body keeps it waiting; after an error it would write nothing.
+        if !std::mem::replace(&mut self.waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(io::Error::other("the plan breaks it off here"))))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -8,6 +8,8 @@ mod io;
 mod server;
 mod spec;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use server::{Answered, Fleet, FleetError, Seen, Witness};
 pub use spec::{ExecutorSpec, Limit, Load, Outage, OutageKind, RetryAfterForm};

@@ -7,6 +7,8 @@ mod extra;
 mod file;
 mod judge;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use book::{Book, Counts, QueueRule, Rules};
 pub use extra::{Extra, ExtraKind, Fault};

@@ -3,6 +3,8 @@
 
 mod data;
 mod markdown;
+#[cfg(test)]
+mod tests;
 mod threshold;
 
 pub use data::{

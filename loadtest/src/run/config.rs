@@ -18,6 +18,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// The dispatchers' default of `status.permanent`.
 const PERMANENT: [u16; 2] = [410, 501];
 
+/// Of one machine.
+const DISPATCHERS_MAX: u32 = 64;
+
 /// What is wrong with a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -164,7 +167,7 @@ fn target(profile: &Profile, queues: Vec<QueueSpec>) -> Result<TargetSpec, Confi
         BrokerSpec::Api(_) if profile.external.len() != 1 => {
             return says("an API that runs needs its dispatcher's admin address, as the one external");
         }
-        _ if !external && profile.dispatchers == 0 => return says("at least one dispatcher"),
+        _ if !external && !(1..=DISPATCHERS_MAX).contains(&profile.dispatchers) => return says("1 to 64 dispatchers"),
         _ => {}
     }
     if !matches!(&*profile.queue_type, "quorum" | "classic") {
@@ -209,7 +212,7 @@ fn rules(profile: &Profile, target: &TargetSpec, mix: &Mix, late_grace: Duration
     let names = mix.queues();
     let of = |name: &&str| {
         let spec = target.queues.iter().find(|queue| queue.name == **name).expect("every queue of the mix has a spec");
-        let slots = ours.then(|| spec.slots * target.dispatchers);
+        let slots = ours.then(|| spec.slots.saturating_mul(target.dispatchers));
         QueueRule { name: spec.name.clone(), priority: spec.priority, slots }
     };
     let queue_of = |class: &Class| names.iter().position(|name| *name == class.queue).expect("it is from the same mix");
@@ -222,5 +225,44 @@ fn rules(profile: &Profile, target: &TargetSpec, mix: &Mix, late_grace: Duration
         late_grace,
         queues: names.iter().map(of).collect(),
         queue_of: mix.classes().iter().map(queue_of).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut Profile), words: &str) {
+        let mut profile = Profile::default();
+        change(&mut profile);
+        let error = Config::try_from(profile).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error:?} does not say {words:?}");
+    }
+
+    #[test]
+    fn the_default_profile_is_right_and_a_queue_of_the_mix_gets_a_spec() {
+        let config = Config::try_from(Profile::default()).unwrap();
+        assert_eq!((config.target.queues.len(), config.rules.queues[0].slots), (1, Some(64)));
+        let mix = ["queue=b weight=2", "queue=a"].map(str::to_owned).to_vec();
+        let queues = vec!["name=a priority=3 slots=2".to_owned()];
+        let profile = Profile { mix, queues, broker: "private-rabbitmq".into(), dispatchers: 3, ..Profile::default() };
+        let config = Config::try_from(profile).unwrap();
+        let rules = config.rules.queues.iter().map(|rule| (&*rule.name, rule.priority, rule.slots)).collect::<Vec<_>>();
+        assert_eq!(rules, [("b", 0, Some(192)), ("a", 3, Some(6))]);
+        assert_eq!(config.rules.queue_of, [0, 1]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_field() {
+        refused(|p| p.arrivals = "often".into(), "arrivals, column 1");
+        refused(|p| p.mix = vec!["to=nobody".into()], "no executor named \"nobody\"");
+        refused(|p| p.executors = vec!["latency=5".into()], "executors: latency: a duration");
+        refused(|p| p.executors = vec!["name=a".into(), "name=a".into()], "two executors are named \"a\"");
+        refused(|p| p.thresholds = vec!["waits<5".into()], "thresholds: one of tasks");
+        refused(|p| p.broker = "kafka".into(), "broker: private-rabbitmq, embedded");
+        refused(|p| p.dispatchers = 2, "exactly one dispatcher");
+        refused(|p| p.set = vec!["retry.backoff_min=1s".into()], "requests are judged by");
+        refused(|p| (p.arrivals, p.mix) = ("closed n=1 1s".into(), vec!["ttl=1s".into()]), "don't go together");
     }
 }

@@ -56,6 +56,21 @@ pub struct Profile {
     pub thresholds: Vec<String>,
 }
 
+impl Profile {
+    /// The same without the password of the broker's address: for reports.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        if let Some((scheme, rest)) = self.broker.split_once("://")
+            && let Some((user, host)) = rest.rsplit_once('@')
+        {
+            let user = user.split_once(':').map_or(user, |(name, _)| name);
+            shown.broker = format!("{scheme}://{user}:***@{host}");
+        }
+        shown
+    }
+}
+
 impl Default for Profile {
     fn default() -> Self {
         let text = str::to_owned;
@@ -84,5 +99,18 @@ impl Default for Profile {
             require_steady: false,
             thresholds: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_shows_no_password() {
+        let shown = |broker: &str| Profile { broker: broker.into(), ..Profile::default() }.without_secrets().broker;
+        assert_eq!(shown("amqp://me:p@ss:word@host:5672/v"), "amqp://me:***@host:5672/v");
+        assert_eq!(shown("amqp://host/"), "amqp://host/");
+        assert_eq!(shown("embedded"), "embedded");
     }
 }

@@ -56,7 +56,7 @@ impl Facts<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at_ms: self.book.clock().start_epoch_ms(),
             environment: self.environment,
-            profile: self.config.profile.clone(),
+            profile: self.config.profile.without_secrets(),
             plan_s,
             settle_s: self.settle.as_secs_f64(),
             closed: self.config.arrivals.is_closed(),

@@ -281,6 +281,11 @@ impl Client {
         self.send(call).await.map(drop)
     }
 
+    /// Asks somebody who is not our API: the answer's body, whatever its status.
+    pub(super) async fn plain(&self, call: Call) -> Result<Bytes, ClientError> {
+        self.exchange(call).await.map(|(_, _, body)| body)
+    }
+
     /// Opens a stream of events. The answer's head must come within the limit; its body may go on for ever.
     pub(super) async fn stream(&self, call: Call) -> Result<Incoming, ClientError> {
         let mut connection = self.connect().await?;
@@ -297,6 +302,11 @@ impl Client {
     }
 
     async fn send(&self, call: Call) -> Result<Bytes, ClientError> {
+        let (status, headers, body) = self.exchange(call).await?;
+        if status.is_success() { Ok(body) } else { Err(refused(status, &headers, &body)) }
+    }
+
+    async fn exchange(&self, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), ClientError> {
         let exchange = async {
             let (response, connection) = self.respond(call).await?;
             let (head, body) = response.into_parts();
@@ -304,7 +314,7 @@ impl Client {
             if connection.is_ready() || !connection.is_closed() {
                 self.idle().push(connection);
             }
-            if head.status.is_success() { Ok(body) } else { Err(refused(head.status, &head.headers, &body)) }
+            Ok((head.status, head.headers, body))
         };
         timeout(REQUEST_LIMIT, exchange).await.map_err(|_| self.lost("no answer in time"))?
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod dashboards;
 mod dead;
 mod demo;
 mod enqueue;
@@ -31,8 +32,8 @@ Exit codes:
   0    done
   1    done in part: some items failed, or something is not as it should be
   2    wrong usage or config, or refused as wrong; nothing was done
-  3    the API or the broker could not be reached, or takes nothing for now; the embedded broker's
-       folder is in use or damaged
+  3    the API, the broker or Prometheus could not be reached, or takes nothing for now; the
+       embedded broker's folder is in use or damaged
   4    anything else that went wrong: files, the network, the terminal
   130  stopped at once by a second SIGINT (143: SIGTERM)
   141  nobody reads the output any more";
@@ -87,6 +88,8 @@ enum Command {
     Dead(dead::DeadArgs),
     /// Follow what happens, as it happens
     Events(events::EventsArgs),
+    /// Write Grafana dashboards and Prometheus rules for your config, or check them at your Prometheus
+    Dashboards(dashboards::DashboardsArgs),
     /// Show it at work with nothing installed: broker, executors, a stream of tasks, API and web console
     Demo(demo::DemoArgs),
     /// Print completions for a shell
@@ -115,6 +118,8 @@ enum Failure {
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
     #[error("no API could be reached (is `quebert run` there? --api says where else, --broker asks the broker itself)")]
     ApiAway(#[source] Box<dyn Error + Send + Sync>),
+    #[error("no Prometheus could be reached")]
+    PrometheusAway(#[source] Box<dyn Error + Send + Sync>),
     /// The API said no.
     #[error("{text}")]
     Refused {
@@ -145,7 +150,7 @@ impl Failure {
         match self {
             Self::Partly => 1,
             Self::Usage(_) | Self::Config(_) | Self::Compose(_) => 2,
-            Self::Unreachable(_) | Self::ApiAway(_) | Self::Store(_) => 3,
+            Self::Unreachable(_) | Self::ApiAway(_) | Self::PrometheusAway(_) | Self::Store(_) => 3,
             Self::Refused { status, .. } => match status {
                 429 | 503 => 3,
                 400..=499 | 501 => 2,
@@ -223,6 +228,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             dead::dead(Way::choose(&cli.sources, &args.api).await?, args).await
         }
         Command::Events(args) => events::events(&Way::api_only(&cli.sources, &args.api, "events")?, &args).await,
+        Command::Dashboards(args) => dashboards::dashboards(&cli.sources, &args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "quebert", &mut io::stdout());

@@ -29,6 +29,8 @@ fn help_names_every_command_and_exit_code() {
       topology        Declare the queues, or print them as a definitions file
       dead            Look through dead letters, replay them, or delete them
       events          Follow what happens, as it happens
+      dashboards      Write Grafana dashboards and Prometheus rules for your config, or check them at
+                      your Prometheus
       demo            Show it at work with nothing installed: broker, executors, a stream of tasks, API
                       and web console
       completions     Print completions for a shell
@@ -49,8 +51,8 @@ fn help_names_every_command_and_exit_code() {
       0    done
       1    done in part: some items failed, or something is not as it should be
       2    wrong usage or config, or refused as wrong; nothing was done
-      3    the API or the broker could not be reached, or takes nothing for now; the embedded broker's
-           folder is in use or damaged
+      3    the API, the broker or Prometheus could not be reached, or takes nothing for now; the
+           embedded broker's folder is in use or damaged
       4    anything else that went wrong: files, the network, the terminal
       130  stopped at once by a second SIGINT (143: SIGTERM)
       141  nobody reads the output any more

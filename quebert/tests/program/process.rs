@@ -85,7 +85,8 @@ pub(crate) async fn ask(address: &str, method: &str, path: &str, body: &str) -> 
 pub(crate) struct Dispatcher {
     pub(crate) child: Child,
     logs: Lines<BufReader<ChildStderr>>,
-    admin: String,
+    /// Where /metrics is served.
+    pub(crate) admin: String,
     /// Where the API listens.
     pub(crate) api: String,
     /// The log so far.
