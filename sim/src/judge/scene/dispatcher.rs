@@ -35,7 +35,7 @@ impl Scene<'_> {
             Event::AttemptEnded { lane, task, number, status, .. } => {
                 self.on_attempt_ended(host, lane, task, *number, *status);
             }
-            Event::RetryScheduled { lane, task, reason, attempts, delay } => {
+            Event::RetryScheduled { lane, task, reason, attempts, delay, .. } => {
                 self.on_retry(host, lane, task, *reason, *attempts, *delay);
             }
             Event::Expired { lane, task, .. } => self.on_leaving(host, lane, Some(task), None),
