@@ -17,7 +17,7 @@ use process::done;
 use prometheus::Prometheus;
 use quebert_dashboards::{
     Bundle, Settings,
-    check::{Answers, Finding, View, Weight, by_itself, judge, questions},
+    check::{Answers, Finding, Question, View, Weight, by_itself, judge, questions},
 };
 use std::collections::btree_map::Entry;
 use world::World;
@@ -52,6 +52,18 @@ async fn every_question_has_an_answer_and_every_fault_is_found() {
         finding.weight != Weight::Excused || !EXCUSED.iter().chain([&ALSO_EXCUSED]).any(|why| *why == finding.what)
     });
     assert_eq!(strangers.collect::<Vec<_>>(), Vec::<&Finding>::new());
+
+    // The points in the panels of histograms: single tasks, which lead to the logs.
+    let examples = Question {
+        path: "/api/v1/query_exemplars".to_owned(),
+        query: vec![
+            ("query", "quebert_task_wait_seconds_bucket".to_owned()),
+            ("start", (view.end - view.span).to_string()),
+            ("end", view.end.to_string()),
+        ],
+    };
+    let examples = prometheus.ask(&examples).await.unwrap();
+    assert!(examples[0]["exemplars"][0]["labels"]["task_id"].is_string(), "no example of a wait: {examples}");
 
     let mut missed = Vec::new();
     for mutant in mutants() {

@@ -171,7 +171,7 @@ async fn produce(api: String, library: Arc<Running>, tasks: Vec<(String, Option<
 
 async fn text(running: &Arc<Running>) -> String {
     let metrics = running.metrics.clone();
-    String::from_utf8(metrics::encode(&metrics)).unwrap()
+    metrics::encode(&metrics, metrics::Format::Classic)
 }
 
 /// Whether the sum of the series that begin so is more than nothing.
