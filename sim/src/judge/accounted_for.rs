@@ -94,7 +94,9 @@ impl AccountedFor {
             }
             waiting.pop_front();
             let open = scene.processes.get(&by).and_then(|process| process.holds.get(&copy));
-            let open = open.filter(|hold| is_open(scene, hold, by, opening));
+            let parallel =
+                |hold: &&Hold| hold.task.and_then(|task| scene.tasks.get(&task)).is_none_or(|task| task.parallel);
+            let open = open.filter(|hold| is_open(scene, hold, by, opening) && !parallel(hold));
             if let Some(hold) = open {
                 let result = hold.settled.map_or("", |(_, result)| Settlement::label(result));
                 let (number, later) = (copy.0, settled_at.saturating_sub(at));

@@ -6,7 +6,8 @@
 //! * a message that goes (acked, or lost in a crash) is never the last one of a confirmed task that has not ended;
 //! * an ack comes only when its dispatcher knows the message's end: a 2xx of an attempt of its own, an expiry or a hook's
 //!   drop that need no dead letter, or the broker's confirmation of a message that takes its place. Where a repetition of
-//!   a message that was published twice is recognised, the knowledge about its twin counts. A broker that moves in one
+//!   a message that was published twice is recognised, or where a task has messages that go ways of their own, what the
+//!   dispatcher knows of another one counts. A broker that moves in one
 //!   transaction may tell of the ack before the confirm, in the same moment.
 //!
 //! No slack: both are about the broker's own order of things, in which acks come after what they rest on.
@@ -73,8 +74,10 @@ fn must_know(scene: &Scene<'_>, copy: CopyNo, by: Host, found: &mut Found) {
             let mut later = task.copies.iter().filter_map(|copy| scene.copies.get(copy));
             later.any(|later| later.by == by && later.stored_at == scene.now)
         });
+    // Which of its messages an event was about is open.
+    let parallel = scene.tasks.get(&task).is_some_and(|task| task.parallel);
     let repeated = scene.subject.hold.as_ref().is_some_and(|hold| hold.redelivered);
-    if replaced_now || (repeated && scene.knows_another(by, task, copy)) {
+    if replaced_now || ((repeated || parallel) && scene.knows_another(by, task, copy)) {
         return;
     }
     let copy = copy.0;

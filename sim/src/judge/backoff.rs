@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     case::work::{HookSpec, Reply},
-    clock::EPOCH_MS,
     history::{Entry, What},
     host::Host,
     run::config::{PUT_OFF_MAX, PUT_OFF_MIN, retry_policy},
@@ -87,7 +86,7 @@ fn bounds(
         return (scene.asked.contains_key(&(task.no(), attempts))).then_some((Duration::ZERO, most, "at most"));
     };
     let asked = scene.requests.get(only)?;
-    let answered = asked.replied.is_some_and(|(_, status)| status.is_some());
+    let answered = asked.replied.is_some_and(|replied| replied.status.is_some());
     let cap = policy.retry_after_max;
     Some(match asked.exec.reply {
         _ if !answered || !came_through(reason) => (lo, hi, "by policy"),
@@ -97,7 +96,7 @@ fn bounds(
         }
         Reply::RetryAfter { seconds, date, .. } => {
             let (least, most) = if date {
-                date_from_now(scene, host, asked, seconds, *only)
+                date_from_now(scene, host, asked, seconds)
             } else {
                 let wish = Duration::from_secs(seconds.into());
                 (wish, wish)
@@ -116,18 +115,10 @@ const fn came_through(reason: RetryReason) -> bool {
 }
 
 /// How far away the date of a `Retry-After` is for a dispatcher, now: at least, and at most.
-fn date_from_now(
-    scene: &Scene<'_>,
-    host: Host,
-    asked: &Asked,
-    seconds: u32,
-    (executor, _): (Host, u64),
-) -> (Duration, Duration) {
-    let at = asked.replied.map_or(scene.now, |(at, _)| at);
-    let made = scene.wall_at(executor, at).as_millis();
+fn date_from_now(scene: &Scene<'_>, host: Host, asked: &Asked, seconds: u32) -> (Duration, Duration) {
+    let made = asked.replied.map_or(0, |replied| replied.wall.as_millis());
     let date = made / 1000 * 1000 + i64::from(seconds) * 1000;
     let now = scene.wall(host).as_millis();
-    debug_assert!(now > EPOCH_MS / 2, "clocks are not that wrong");
     // After hooks have looked at it the verdict is still the one of the answer's moment.
     let hooks = if scene.case.world.dispatcher.mediator {
         Duration::from_millis(scene.case.world.dispatcher.hook_timeout_ms)

@@ -5,8 +5,7 @@
 //! * A source is opened with its window, and never has more deliveries unsettled than that: exact, by the broker's count.
 //! * A body arrives as its producer gave it.
 //!
-//! Where a dispatcher has several messages of a task in its hands, a number is held against all of them together: it must
-//! fit one.
+//! Where a task has several messages that go ways of their own, only the limit is held against its numbers.
 
 use super::{
     Found, Oracle, Promise,
@@ -34,7 +33,7 @@ impl Promise for Bounded {
             What::Event(Event::AttemptStarted { number, .. }) => {
                 let Some(task) = scene.task() else { return };
                 attempts_are_bounded(task, *number, found);
-                if let Some(process) = scene.processes.get(&entry.host) {
+                if let Some(process) = scene.processes.get(&entry.host).filter(|_| !task.parallel) {
                     attempts_are_counted(process, task, *number, found);
                 }
             }
@@ -67,7 +66,7 @@ fn attempts_are_counted(process: &Process, task: &Task<'_>, number: u32, found: 
 
 fn attempts_never_fall(scene: &Scene<'_>, attempts: u32, found: &mut Found) {
     let Some(copy) = scene.subject.copy.and_then(|copy| scene.copies.get(&copy)) else { return };
-    let Some(task) = scene.task().filter(|task| task.spec.poison.is_none()) else { return };
+    let Some(task) = scene.task().filter(|task| task.spec.poison.is_none() && !task.parallel) else { return };
     let Some(parent) = copy.parent.and_then(|parent| scene.copies.get(&parent)) else { return };
     let held = scene.processes.get(&copy.by).and_then(|process| process.holds.get(&copy.parent?));
     let made = held.map_or(0, |hold| hold.attempts).max(parent.attempts);

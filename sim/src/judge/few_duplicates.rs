@@ -62,7 +62,7 @@ impl FewDuplicates {
     fn on_started(&mut self, scene: &Scene<'_>, host: Host, number: u32, found: &mut Found) {
         let (Some(hold), Some(task)) = (&scene.subject.hold, scene.task()) else { return };
         let Some(process) = scene.processes.get(&host) else { return };
-        let certain = !scene.subject.unsure && !task.twins && !self.revived.contains(&hold.copy);
+        let certain = !scene.subject.unsure && !task.parallel && !self.revived.contains(&hold.copy);
         let key = (host, process.number, hold.copy);
         let before = self.sent.insert(key, (number, scene.now));
         let fresh = before.is_some_and(|(_, at)| scene.now.saturating_sub(at) < REMEMBERED);

@@ -7,7 +7,8 @@
 //!
 //! A lane is certainly mixed for 60 s after tasks for two executors came one after the other, and it is held against an
 //! executor only after a task of it came in that time. Only tasks that are due on arrival count for that: others come to
-//! wait at a moment that is not told. Hooks hold slots that can't be seen, so with a mediator the true counts are higher.
+//! wait at a moment that is not told. With a mediator only the first is judged: an attempt has its slot before its hook is
+//! asked, and that moment is not told.
 
 use super::{
     Found, Oracle, Promise,
@@ -119,7 +120,9 @@ impl Seen {
             let most = spec.destination_slots;
             found.broken(task, format_args!("{busy} requests are under way to executor-{executor}, of {most} at most"));
         }
-        if !self.lanes.get(&lane).is_some_and(|mixed| mixed.holds_against(executor, scene.now)) {
+        // A slot may have been got before the lane was mixed, and its hook has taken a while.
+        let hooks = spec.mediator;
+        if hooks || !self.lanes.get(&lane).is_some_and(|mixed| mixed.holds_against(executor, scene.now)) {
             return;
         }
         let state = &process.lanes[lane];

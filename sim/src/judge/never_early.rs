@@ -4,7 +4,7 @@
 //! All three are moments of a wall clock, and are held against the clock of the dispatcher that sends: the message carries
 //! them as timestamps. So clocks that disagree need no slack. What is compared: `not_before` as the producer's clock and
 //! the task's delay make it, the backoff as the dispatcher that scheduled it told, to the millisecond, both with no slack.
-//! Where it is not certain which of several messages of a task is sent, only `not_before` is held against it.
+//! Where a task has several messages that go ways of their own, only `not_before` is held against it.
 
 use super::{Found, Oracle, Promise, scene::Scene};
 use crate::history::{Entry, What};
@@ -24,7 +24,8 @@ impl Promise for NeverEarly {
             let early = not_before.since(*at);
             found.broken(Some(task.no()), format_args!("attempt {number} started {early:?} before its not_before"));
         }
-        let due = scene.subject.hold.as_ref().filter(|_| !scene.subject.unsure).and_then(|hold| hold.due);
+        let due =
+            scene.subject.hold.as_ref().filter(|_| !scene.subject.unsure && !task.parallel).and_then(|hold| hold.due);
         if let Some(due) = due.filter(|due| at < due) {
             let early = due.since(*at);
             found.broken(

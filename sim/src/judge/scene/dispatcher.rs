@@ -26,18 +26,20 @@ impl Scene<'_> {
         match event {
             Event::Delivered { lane, tag, .. } => self.on_taken_in(host, lane, *tag),
             Event::LaneOpen { lane, open } => self.on_lane_open(host, lane, *open),
-            Event::Settled { lane, result, task, .. } => self.on_settled(host, lane, *result, task.as_ref()),
+            Event::Settled { lane, result, task, attempts, .. } => {
+                self.on_settled(host, lane, *result, task.as_ref(), *attempts);
+            }
             Event::AttemptStarted { lane, task, number, destination, .. } => {
                 self.on_attempt_started(host, lane, task, *number, destination);
             }
             Event::AttemptEnded { lane, task, number, status, .. } => {
                 self.on_attempt_ended(host, lane, task, *number, *status);
             }
-            Event::RetryScheduled { lane, task, reason, delay, .. } => {
-                self.on_retry(host, lane, task, *reason, *delay);
+            Event::RetryScheduled { lane, task, reason, attempts, delay, .. } => {
+                self.on_retry(host, lane, task, *reason, *attempts, *delay);
             }
-            Event::Expired { lane, task, .. } => self.on_leaving(host, lane, Some(task)),
-            Event::Buried { lane, task, .. } => self.on_leaving(host, lane, task.as_ref()),
+            Event::Expired { lane, task, .. } => self.on_leaving(host, lane, Some(task), None),
+            Event::Buried { lane, task, .. } => self.on_leaving(host, lane, task.as_ref(), None),
             Event::LanePaused { lane, paused } => {
                 let Some(lane) = self.lane(lane) else { return };
                 if let Some(process) = self.processes.get_mut(&host) {
@@ -58,13 +60,14 @@ impl Scene<'_> {
     }
 
     fn on_taken_in(&mut self, host: Host, lane: &str, tag: Tag) {
-        let (now, at) = (self.now, self.lane(lane));
+        let (now, at, wall) = (self.now, self.lane(lane), self.wall(host));
         let Some(process) = self.processes.get_mut(&host) else { return };
         let Some(at) = at else { return };
         process.lanes[at].delivered += 1;
         process.arrivals += 1;
         let Some(hold) = process.of_tag.get(&tag).and_then(|copy| process.holds.get_mut(copy)) else { return };
         hold.received_at = Some(now);
+        hold.received_wall = wall;
         hold.lost = false;
         let untouched = hold.running.is_none() && !hold.unsaved && !hold.leaving && !hold.redelivered;
         self.subject =
@@ -100,7 +103,7 @@ impl Scene<'_> {
         }
     }
 
-    fn on_settled(&mut self, host: Host, lane: &str, result: Settlement, task: Option<&TaskId>) {
+    fn on_settled(&mut self, host: Host, lane: &str, result: Settlement, task: Option<&TaskId>, attempts: u32) {
         let (now, at) = (self.now, self.lane(lane));
         let Some(process) = self.processes.get_mut(&host) else { return };
         let Some(at) = at else { return };
@@ -111,7 +114,7 @@ impl Scene<'_> {
             return; // The connection is lost, not the delivery settled.
         }
         let found = match no {
-            Some(no) => in_hand(process, no, lane, |hold| hold.received_at.is_some() && hold.running.is_none()),
+            Some(no) => settled_holds(process, no, lane, result, attempts),
             None => self.poison_in_hand(host, lane),
         };
         self.about(host, &found);
@@ -158,10 +161,11 @@ impl Scene<'_> {
         let Some(kept) = self.copies.get(&copy) else { return false };
         let twins = self.tasks.get(&task).into_iter().flat_map(|task| &task.copies).filter(|other| **other != copy);
         let mut twins = twins.filter_map(|other| self.copies.get(other));
-        twins.any(|other| other.target == kept.target && other.is_done_by(host))
+        let parallel = self.tasks.get(&task).is_some_and(|task| task.parallel);
+        twins.any(|other| (other.target == kept.target || parallel) && other.is_done_by(host))
     }
 
-    /// What is held of a lane and is no task: the oldest.
+    /// What is held of a lane and is no task: events about it have no name.
     fn poison_in_hand(&self, host: Host, lane: &str) -> Candidates {
         let Some(process) = self.processes.get(&host) else { return Vec::new() };
         let is_poison = |hold: &&Hold| {
@@ -169,8 +173,7 @@ impl Scene<'_> {
             spec.is_none_or(|spec| spec.poison.is_some())
         };
         let mine = |hold: &&Hold| from_lane(hold, lane) && hold.is_in_hand() && hold.received_at.is_some();
-        let oldest = process.holds.values().filter(mine).filter(is_poison).min_by_key(|hold| hold.received_at);
-        oldest.map(|hold| hold.copy).into_iter().collect()
+        process.holds.values().filter(mine).filter(is_poison).map(|hold| hold.copy).collect()
     }
 
     fn on_attempt_started(&mut self, host: Host, lane: &str, task: &TaskId, number: u32, to: &Destination) {
@@ -183,11 +186,14 @@ impl Scene<'_> {
         let shared = self.case.world.dispatcher.slots_shared;
         let Some(process) = self.processes.get_mut(&host) else { return };
         let slot = process.occupy(at, executor, shared, (no, number), now);
-        let may = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none() && hold.attempts + 1 == number;
-        let mut found = in_hand(process, no, lane, may);
-        if found.is_empty() {
-            found = in_hand(process, no, lane, |hold| hold.received_at.is_some());
-        }
+        let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
+        let stays = |hold: &Hold| !hold.leaving && !hold.replaced;
+        let rules: [&dyn Fn(&Hold) -> bool; 3] = [
+            &|hold| idle(hold) && stays(hold) && hold.attempts + 1 == number,
+            &|hold| idle(hold) && stays(hold),
+            &|hold| hold.received_at.is_some(),
+        ];
+        let found = first_of(process, no, lane, &rules);
         for copy in &found {
             process.unlist(*copy);
         }
@@ -223,15 +229,19 @@ impl Scene<'_> {
             hold.unsaved = true;
         }
         if status.is_some_and(|status| (200..300).contains(&status)) {
+            // Nobody but the executor can have said so, even if it is not done with its words.
+            if let Some(task) = self.tasks.get_mut(&no) {
+                task.succeeded = true;
+            }
             for copy in found {
                 self.done(copy, host);
             }
         }
     }
 
-    fn on_retry(&mut self, host: Host, lane: &str, task: &TaskId, reason: RetryReason, delay: Duration) {
+    fn on_retry(&mut self, host: Host, lane: &str, task: &TaskId, reason: RetryReason, attempts: u32, delay: Duration) {
         let due = self.wall(host).saturating_add(delay);
-        self.on_leaving(host, lane, Some(task));
+        self.on_leaving(host, lane, Some(task), Some(attempts));
         if reason == RetryReason::Hook
             && let Some(task) = self.subject.task.and_then(|task| self.tasks.get_mut(&task))
         {
@@ -244,12 +254,14 @@ impl Scene<'_> {
         process.holds.insert(hold.copy, hold.clone());
     }
 
-    fn on_leaving(&mut self, host: Host, lane: &str, task: Option<&TaskId>) {
+    fn on_leaving(&mut self, host: Host, lane: &str, task: Option<&TaskId>, attempts: Option<u32>) {
         let no = task.and_then(|task| TaskNo::of_id(task.as_str()));
         let found = match (no, self.processes.get(&host)) {
-            (Some(no), Some(process)) => {
-                in_hand(process, no, lane, |hold| hold.received_at.is_some() && hold.running.is_none())
-            }
+            (Some(no), Some(process)) => in_hand(process, no, lane, |hold| {
+                let counts = attempts.is_none_or(|attempts| hold.attempts == attempts);
+                // What was scheduled and could not be any more, as when it expires before it is due, is told of again.
+                hold.received_at.is_some() && hold.running.is_none() && !hold.replaced && counts
+            }),
             _ => self.poison_in_hand(host, lane),
         };
         if let Some(process) = self.processes.get_mut(&host) {
@@ -326,6 +338,25 @@ impl Process {
 fn in_hand(process: &Process, task: TaskNo, lane: &str, may: impl Fn(&Hold) -> bool) -> Candidates {
     let held = process.holds_of(task).filter(|hold| from_lane(hold, lane) && hold.is_in_hand());
     held.filter(|hold| may(hold)).map(|hold| hold.copy).collect()
+}
+
+/// The deliveries of a task that a settlement may be about: those that count as many attempts, and are on their way
+/// elsewhere if that is what it tells of.
+fn settled_holds(process: &Process, task: TaskNo, lane: &str, result: Settlement, attempts: u32) -> Candidates {
+    let moved = matches!(result, Settlement::Retried | Settlement::DeadLettered | Settlement::Expired);
+    let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
+    let rules: [&dyn Fn(&Hold) -> bool; 3] = [
+        &|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved,
+        &|hold| idle(hold) && hold.attempts == attempts,
+        &idle,
+    ];
+    first_of(process, task, lane, &rules)
+}
+
+/// The deliveries that fit the first rule that any fits.
+fn first_of(process: &Process, task: TaskNo, lane: &str, rules: &[&dyn Fn(&Hold) -> bool]) -> Candidates {
+    let found = rules.iter().map(|rule| in_hand(process, task, lane, rule));
+    found.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 fn from_lane(hold: &Hold, lane: &str) -> bool {

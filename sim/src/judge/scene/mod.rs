@@ -50,7 +50,18 @@ pub struct Asked {
     /// What the executor does with it.
     pub exec: Exec,
     /// What it answered, and when.
-    pub replied: Option<(Duration, Option<u16>)>,
+    pub replied: Option<Replied>,
+}
+
+/// An answer as its executor gave it.
+#[derive(Debug, Clone, Copy)]
+pub struct Replied {
+    /// When: true time.
+    pub at: Duration,
+    /// And by its own clock.
+    pub wall: Timestamp,
+    /// The status; `None` if it was no whole answer.
+    pub status: Option<u16>,
 }
 
 /// What the latest entry was about, where that takes some following.
@@ -226,8 +237,9 @@ impl<'a> Scene<'a> {
     }
 
     fn on_reply(&mut self, host: Host, request: u64, status: Option<u16>) {
+        let wall = self.wall(host);
         let Some(asked) = self.requests.get_mut(&(host, request)) else { return };
-        asked.replied = Some((self.now, status));
+        asked.replied = Some(Replied { at: self.now, wall, status });
         self.subject.task = Some(asked.task);
         if status.is_some_and(|status| (200..300).contains(&status))
             && let Some(task) = self.tasks.get_mut(&asked.task)
@@ -237,7 +249,7 @@ impl<'a> Scene<'a> {
     }
 
     fn on_stored(&mut self, copy: CopyNo, target: &Target, task: Option<TaskNo>, by: Host, attempts: u32) {
-        let replaced = task.and_then(|task| self.replaced_by(by, task, target));
+        let replaced = task.and_then(|task| self.replaced_by(by, task, target, attempts));
         let (parent, due) = match &replaced {
             Some((parent, due)) => (Some(*parent), *due),
             None => (None, None),
@@ -261,12 +273,15 @@ impl<'a> Scene<'a> {
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)) {
             let twin = |other: &CopyNo| self.copies.get(other).is_some_and(|other| other.parent == parent);
             let twin = task.copies.iter().any(twin);
+            // A second message beside the first: published twice, or put in the place of one that is back in its queue.
+            let doubtful = match by {
+                Host::Producer(_) => !task.copies.is_empty(),
+                _ => twin || !replaces,
+            };
             task.copies.push(copy);
-            // One may be there beside it: the one that it takes the place of, not acked yet.
-            let beside = task.live > u32::from(replaces);
-            task.twins |= twin || (matches!(by, Host::Dispatcher(_)) && parent.is_none());
+            task.parallel |= doubtful;
             if stored.is_live() {
-                task.doubts += u32::from(beside);
+                task.doubts += u32::from(doubtful);
                 task.live += 1;
             } else {
                 task.dead += 1;
@@ -276,14 +291,37 @@ impl<'a> Scene<'a> {
     }
 
     /// The one delivery that a dispatcher may put this message in the place of, and the backoff that it waits for.
-    fn replaced_by(&self, by: Host, task: TaskNo, target: &Target) -> Option<(CopyNo, Option<Timestamp>)> {
-        let process = self.processes.get(&by)?;
-        let may = |hold: &&Hold| hold.settled.is_none() && fits(&hold.source, target);
-        let mut holds = process.holds_of(task).filter(may);
-        match (holds.next(), holds.next()) {
-            (Some(only), None) => Some((only.copy, only.due)),
-            _ => None,
-        }
+    ///
+    /// Several of one task are there when a delay queue is young: its confirmations are held back for a while, and so is
+    /// the delivery that waits for one, while the task itself goes round.
+    fn replaced_by(
+        &mut self,
+        by: Host,
+        task: TaskNo,
+        target: &Target,
+        attempts: u32,
+    ) -> Option<(CopyNo, Option<Timestamp>)> {
+        let process = self.processes.get_mut(&by)?;
+        let may = |hold: &&Hold| {
+            hold.settled.is_none()
+                && fits(&hold.source, target)
+                && hold.running.is_none()
+                && (hold.received_at.is_some() || hold.leaving || matches!(hold.source, Source::Delay(_)))
+        };
+        let all: Vec<&Hold> = process.holds_of(task).filter(may).collect();
+        let narrow = |all: &[&Hold], right: &dyn Fn(&Hold) -> bool| -> Vec<CopyNo> {
+            all.iter().filter(|hold| right(hold)).map(|hold| hold.copy).collect()
+        };
+        // First those that are not replaced yet and count as many attempts; then what is published again.
+        let rules: [&dyn Fn(&Hold) -> bool; 3] =
+            [&|hold| !hold.replaced && hold.attempts == attempts, &|hold| !hold.replaced, &|hold| {
+                hold.attempts == attempts
+            }];
+        let found = rules.iter().map(|rule| narrow(&all, rule)).find(|found| !found.is_empty())?;
+        let [only] = found[..] else { return None };
+        let hold = process.holds.get_mut(&only)?;
+        hold.replaced = true;
+        Some((only, hold.due))
     }
 
     fn on_delivered(&mut self, copy: CopyNo, tag: Tag, source: &Source, to: Host, redelivered: bool) {
@@ -306,6 +344,7 @@ impl<'a> Scene<'a> {
                 delivered_at: self.now,
                 redelivered,
                 received_at: None,
+                received_wall: Timestamp::from_millis(0),
                 running: None,
                 started_at: Duration::ZERO,
                 attempts,
@@ -313,6 +352,7 @@ impl<'a> Scene<'a> {
                 unsaved: false,
                 due,
                 leaving: false,
+                replaced: false,
                 settled: None,
                 lost: false,
                 known,
@@ -358,7 +398,7 @@ impl<'a> Scene<'a> {
             task.returns += 1;
         }
         // What a process that is no more had sent, its successor does not tell.
-        let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving);
+        let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving || hold.replaced);
         if let Some(task) = self.subject.task.and_then(|task| self.tasks.get_mut(&task))
             && sent
         {
@@ -395,6 +435,7 @@ impl<'a> Scene<'a> {
         self.subject = Subject { task, copy: Some(copy), ..Subject::default() };
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(&task)).filter(|_| was_gone) {
             task.doubts += 1;
+            task.parallel = true;
             if live { task.live += 1 } else { task.dead += 1 }
         }
     }

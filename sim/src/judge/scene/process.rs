@@ -32,6 +32,8 @@ pub struct Hold {
     pub redelivered: bool,
     /// When the dispatcher took it in, the last time. Of work queues only.
     pub received_at: Option<Duration>,
+    /// What its clock showed then.
+    pub received_wall: Timestamp,
     /// The attempt that is under way.
     pub running: Option<u32>,
     /// When that began.
@@ -46,6 +48,8 @@ pub struct Hold {
     pub due: Option<Timestamp>,
     /// On its way into another queue, or out of our hands.
     pub leaving: bool,
+    /// A message that takes its place is stored.
+    pub replaced: bool,
     /// How the dispatcher counted it when it was done with it, and when.
     pub settled: Option<(Duration, Settlement)>,
     /// The dispatcher knows that its delivery is lost.
@@ -223,8 +227,8 @@ impl Process {
 
     /// The broker has let go of it.
     pub(super) fn gone(&mut self, copy: CopyNo) {
-        let over = |hold: &Hold| hold.settled.is_some() || matches!(hold.source, Source::Delay(_));
-        if self.holds.get(&copy).is_some_and(over) {
+        // An attempt that goes on all the same is not forgotten.
+        if self.holds.get(&copy).is_some_and(|hold| hold.running.is_none()) {
             self.forget(copy);
         }
     }

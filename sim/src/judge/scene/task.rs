@@ -34,8 +34,10 @@ pub struct Task<'a> {
     pub returns: u32,
     /// A hook has put it off.
     pub put_off: bool,
-    /// There were two messages of it that took the place of the same one: a dispatcher can't tell them apart.
-    pub twins: bool,
+    /// There were two messages of it that go ways of their own: published twice, put in the place of one that is back in
+    /// its queue, or there again after a crash. What is told by the task's name may be about either from then on, so
+    /// nothing is held against single messages any more.
+    pub parallel: bool,
     /// Every message of it so far.
     pub copies: Vec<CopyNo>,
 }
@@ -54,7 +56,7 @@ impl<'a> Task<'a> {
             doubts: 0,
             returns: 0,
             put_off: false,
-            twins: false,
+            parallel: false,
             copies: Vec::new(),
         }
     }

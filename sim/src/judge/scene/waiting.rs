@@ -35,18 +35,20 @@ impl Scene<'_> {
         let wall = self.wall(host);
         let Some(received_at) = hold.received_at else { return false };
         let due = task.not_before().max(hold.due);
-        let came = self.wall_at(host, received_at);
         // What waits for longer than a dispatcher holds goes into the delay grid.
-        let is_due = due.is_none_or(|due| due.saturating_add(late) <= wall && due.since(came) <= HOLD_MAX);
+        let is_due =
+            due.is_none_or(|due| due.saturating_add(late) <= wall && due.since(hold.received_wall) <= HOLD_MAX);
         let expires = task.expires_at().is_some_and(|at| at <= wall.saturating_add(late));
         let executor = task.spec.executor;
         let busy = process.busy.get(&executor).copied().unwrap_or(0);
         let busy_of = process.busy_of.get(&(lane, executor)).copied().unwrap_or(0);
         let used_up = task.attempts_max().is_some_and(|most| hold.attempts >= most);
-        hold.running.is_none()
+        !task.parallel
+            && hold.running.is_none()
             && hold.settled.is_none()
             && !hold.lost
             && !hold.leaving
+            && !hold.replaced
             && received_at < self.now
             && is_due
             && !expires
