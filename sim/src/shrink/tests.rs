@@ -1,3 +1,5 @@
+//! Shrinking, with promises that a test makes up: what is left still breaks the same one.
+
 use super::*;
 use crate::{
     case::{
