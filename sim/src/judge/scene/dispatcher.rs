@@ -35,7 +35,7 @@ impl Scene<'_> {
             Event::AttemptEnded { lane, task, number, status, .. } => {
                 self.on_attempt_ended(host, lane, task, *number, *status);
             }
-            Event::RetryScheduled { lane, task, reason, attempts, delay } => {
+            Event::RetryScheduled { lane, task, reason, attempts, delay, .. } => {
                 self.on_retry(host, lane, task, *reason, *attempts, *delay);
             }
             Event::Expired { lane, task, .. } => self.on_leaving(host, lane, Some(task), None),
@@ -345,11 +345,10 @@ fn in_hand(process: &Process, task: TaskNo, lane: &str, may: impl Fn(&Hold) -> b
 fn settled_holds(process: &Process, task: TaskNo, lane: &str, result: Settlement, attempts: u32) -> Candidates {
     let moved = matches!(result, Settlement::Retried | Settlement::DeadLettered | Settlement::Expired);
     let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
-    let rules: [&dyn Fn(&Hold) -> bool; 3] = [
-        &|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved,
-        &|hold| idle(hold) && hold.attempts == attempts,
-        &idle,
-    ];
+    let rules: [&dyn Fn(&Hold) -> bool; 2] =
+        [&|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved, &|hold| {
+            idle(hold) && hold.attempts == attempts
+        }];
     first_of(process, task, lane, &rules)
 }
 
