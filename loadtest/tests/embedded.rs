@@ -3,27 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod common;
+
+use common::quebert;
 use quebert_loadtest::{
     report::Report,
     run::{Config, Profile, run},
 };
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-/// The program, which is another package's: built here if it isn't yet, in the profile of this test.
-fn quebert() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let arguments = ["build", "--offline", "--locked", "--package", "quebert", "--bin", "quebert"];
-    let status = Command::new(cargo).args(arguments).current_dir(root).status().unwrap();
-    assert!(status.success(), "the program can't be built");
-    let mut folder = std::env::current_exe().unwrap();
-    folder.pop();
-    folder.pop();
-    folder.join("quebert")
-}
 
 fn profile(arrivals: &str) -> Profile {
     Profile {

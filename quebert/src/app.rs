@@ -8,6 +8,7 @@ use crate::{
     intake::now,
     logs::Logs,
     metrics::{Metrics, Waiting},
+    otlp,
 };
 use quebert_broker_adapter::{
     admin::{Admin, Place, PlaceStatus},
@@ -29,6 +30,9 @@ use std::{
 };
 use tokio::task::JoinHandle;
 use tracing::warn;
+
+/// How long the last spans may take to reach their collector, once the dispatcher has ended.
+const SPANS_GRACE: Duration = Duration::from_secs(3);
 
 /// A dispatcher to be: the config's, with your own mediators, observers and codecs.
 ///
@@ -130,6 +134,13 @@ impl App {
             Some(transport) => transport,
             None => compose::transport(&config)?,
         };
+        let (transport, exporting) = match &config.otlp {
+            Some(otlp) => {
+                let (traced, exporting) = otlp::traced(transport, otlp)?;
+                (traced as Arc<dyn Transport>, Some(exporting))
+            }
+            None => (transport, None),
+        };
         let health = Arc::new(Health::new(config.core.lanes.iter().map(|l| l.name.clone())));
         let (lanes, most) = (&config.core.lanes, config.metrics_max_destinations);
         let metrics = Arc::new(Metrics::with_slos(lanes, most, &config.metrics_slo, health.clone(), now()));
@@ -157,7 +168,20 @@ impl App {
         });
         let (broker, admin) = (engine.broker.clone(), engine.admin.clone());
         let started = Instant::now();
-        Ok(Running { dispatcher, handle, broker, admin, engine, metrics, health, board, feed, config, started })
+        Ok(Running {
+            dispatcher,
+            handle,
+            broker,
+            admin,
+            engine,
+            metrics,
+            health,
+            board,
+            feed,
+            config,
+            started,
+            exporting,
+        })
     }
 }
 
@@ -197,6 +221,8 @@ pub struct Running {
     /// What it was started with.
     pub config: Arc<Config>,
     started: Instant,
+    /// Sends spans as long as the dispatcher makes some.
+    exporting: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -218,7 +244,11 @@ impl Running {
     /// # Panics
     /// With the dispatcher's own panic, if it had one.
     pub async fn end(&mut self) -> Summary {
-        match (&mut self.dispatcher).await {
+        let ended = (&mut self.dispatcher).await;
+        if let Some(exporting) = self.exporting.take() {
+            otlp::finish(exporting, SPANS_GRACE).await;
+        }
+        match ended {
             Ok(summary) => summary,
             Err(e) => match e.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

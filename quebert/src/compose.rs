@@ -38,8 +38,8 @@ pub enum ComposeError {
     /// The embedded broker's file can't be used.
     #[error("embedded broker")]
     Embedded(#[from] embedded::OpenError),
-    /// Certificates or keys for requests.
-    #[error("http.ca_file")]
+    /// Certificates or keys for requests, or for a collector of spans.
+    #[error("certificates for TLS")]
     Tls(#[from] quebert_broker_adapter::http::TlsError),
 }
 

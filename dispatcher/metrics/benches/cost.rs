@@ -10,7 +10,10 @@ use quebert_dispatcher::{
     backoff::RetryPolicy,
     config::LaneConfig,
     event::{Event, Settlement},
-    ports::observer::Observer,
+    ports::{
+        broker::{Opening, Tag},
+        observer::Observer,
+    },
     trace::TraceParent,
     verdict::StatusRules,
 };
@@ -56,7 +59,7 @@ fn life(lane: &Arc<str>, destination: &Destination, trace: bool) -> Vec<Event> {
     let (wait, age) = (Duration::from_millis(3), Duration::from_millis(9));
     let at = Timestamp::from_millis(1_800_000_000_000);
     vec![
-        Event::Delivered { lane: lane.clone(), redelivered: false },
+        Event::Delivered { lane: lane.clone(), tag: Tag { opening: Opening(1), seq: 1 }, redelivered: false },
         flying(1),
         Event::Waited { lane: lane.clone(), task: task.clone(), trace, wait, skewed: false, at },
         Event::AttemptStarted {

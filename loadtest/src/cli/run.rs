@@ -8,6 +8,7 @@ use crate::{
 };
 use clap::Args;
 use std::{fs, path::PathBuf, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A flag wins over the profile's file, and the file over the defaults.
 #[derive(Debug, Args)]
@@ -104,7 +105,18 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
             out::tell(&line(live));
         }
     };
-    let report = runtime()?.block_on(run::run(config, tell, ledger.as_deref()))?;
+    let report = runtime()?.block_on(async {
+        tokio::select! {
+            biased;
+            // Whatever was started for the run ends with the future that is dropped here.
+            () = interrupted() => Ok(None),
+            report = run::run(config, tell, ledger.as_deref()) => report.map(Some),
+        }
+    })?;
+    let Some(report) = report else {
+        out::tell("interrupted: nothing is reported");
+        return Ok(exit::INVALID);
+    };
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report).expect("a report is plain data");
         write(&path, &text)?;
@@ -116,6 +128,16 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
         summary(&report).iter().for_each(|line| out::tell(line));
     }
     Ok(report.exit_code)
+}
+
+/// Waits for SIGINT or SIGTERM; for ever, if neither can be waited for.
+async fn interrupted() {
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut int) = signal(SignalKind::interrupt()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
 }
 
 fn profile(args: RunArgs) -> Result<Profile, Error> {

@@ -433,8 +433,10 @@ impl Witness for Book {
 
 /// Whether a request comes at a time at which it may.
 fn judge(rules: &Rules, counts: &mut Counts, record: &mut Record, seen: &Seen<'_>, now: Moment) {
-    // After a success only duplicates come, which are counted as such.
-    if let Some(due) = record.due.get().filter(|_| !record.succeeded())
+    // The backoff comes before the next attempt. One that is made again (after a fault) had its moment before, and after a
+    // success only duplicates come; both are counted as what they are.
+    let again = record.first.is_some() && seen.attempt <= u32::from(record.attempt);
+    if let Some(due) = record.due.get().filter(|_| !record.succeeded() && !again)
         && now.wall < due
     {
         record.set(flag::EARLY);

@@ -109,6 +109,17 @@ async fn retry_after_moves_the_earliest_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_made_again_at_once_is_a_repeat_and_not_early() {
+    let book = book();
+    publish(&book, 0, 0);
+    attempt(&book, 0, 1, 503);
+    attempt(&book, 0, 1, 503);
+    assert_eq!((book.counts().early, book.counts().repeats), (0, 1));
+    attempt(&book, 0, 2, 200);
+    assert_eq!((book.counts().early, book.counts().repeats), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_inversion_is_a_low_task_while_high_ones_wait_that_could_go() {
     let book = book();
     publish(&book, 0, 0);

@@ -6,7 +6,7 @@ use super::{
     watch::{Live, Looks, held},
 };
 use crate::{
-    arrivals::Plan,
+    arrivals::{PLAN_MAX, Plan},
     clock::Clock,
     draw::Draw,
     figures::Layout,
@@ -19,7 +19,7 @@ use crate::{
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, interval_at},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
 };
 
 /// Between two looks.
@@ -151,22 +151,40 @@ impl Session {
         mut publishing: JoinHandle<Paced>,
         live: &mut impl FnMut(&Live),
     ) -> Result<(), RunError> {
+        self.watch_until(&mut publishing, Duration::MAX, live).await.map(drop)
+    }
+
+    /// Watches until this moment of the run, or until everything is published, which is when it returns `true`; then it
+    /// must not be asked again. In between, do to the system what is to be done.
+    ///
+    /// # Errors
+    /// Only when the tester has a bug.
+    pub async fn watch_until(
+        &mut self,
+        publishing: &mut JoinHandle<Paced>,
+        moment: Duration,
+        live: &mut impl FnMut(&Live),
+    ) -> Result<bool, RunError> {
+        let left = moment.saturating_sub(self.book.clock().now().run).min(PLAN_MAX);
         let mut every = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = sleep(left);
+        tokio::pin!(end);
         loop {
             tokio::select! {
                 biased;
-                paced = &mut publishing => {
+                paced = &mut *publishing => {
                     self.paced = paced.map_err(RunError::Publisher)?;
                     break;
                 }
+                () = &mut end, if moment < PLAN_MAX => return Ok(false),
                 _ = every.tick() => live(&self.look().await),
             }
         }
         self.at_end = self.book.counts();
         let now = self.book.clock().now();
         self.drift = micros(now.wall) - micros(now.run);
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until nothing is open, or the limit has passed.

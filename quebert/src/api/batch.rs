@@ -5,6 +5,7 @@
 
 use super::{
     body,
+    context::Context,
     enqueue::{Counter, Stored, key},
     problem::{Code, Fault},
     state::ApiState,
@@ -106,6 +107,7 @@ async fn enqueue_batch(
     const JSON: &str = "application/json";
     let media_type = body::expect_type(&headers, &[JSON, "application/x-ndjson"])?;
     let key = key(&headers, KEY_BYTES_MAX)?;
+    let context = Context::of(&headers);
     let counter = &batches.counter;
     counter.ready()?;
     let _place = batches.place().await?;
@@ -116,7 +118,7 @@ async fn enqueue_batch(
 
     let mut answer = BatchAnswer { enqueued: 0, refused: 0, results: Vec::with_capacity(items.len()) };
     for (chunk, first) in items.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        for (index, result) in (first..).zip(store(counter, chunk, first, key.as_deref()).await) {
+        for (index, result) in (first..).zip(store(counter, chunk, first, key.as_deref(), &context).await) {
             answer.results.push(match result {
                 Ok((task, replayed)) => {
                     answer.enqueued += 1;
@@ -146,12 +148,14 @@ async fn store(
     items: &[Bytes],
     first: u64,
     key: Option<&str>,
+    context: &Context,
 ) -> Vec<Result<(Accepted, bool), Fault>> {
     let mut tasks = Vec::with_capacity(items.len());
     let read: Vec<_> = (first..)
         .zip(items)
         .map(|(index, item)| {
-            let intake = take_in(counter, item)?;
+            let mut intake = take_in(counter, item)?;
+            context.give(&mut intake.message);
             let accepted = Accepted { id: intake.id.clone(), queue: intake.lane.to_string() };
             tasks.push((intake, key.map(|key| counter.once(format!("{key}#{index}"), item))));
             Ok(accepted)

@@ -3,6 +3,7 @@
 
 use super::{
     body,
+    context::Context,
     problem::{Code, Fault},
     state::ApiState,
     types::{Accepted, FieldError},
@@ -79,7 +80,8 @@ async fn enqueue(State(counter): State<Arc<Counter>>, headers: HeaderMap, body: 
     body::expect_type(&headers, &["application/json"])?;
     let key = key(&headers, KEY_BYTES_MAX)?;
     let body = body::whole(&headers, body, counter.state.config.api.request_bytes_max).await?;
-    let intake = counter.desk.read(&body)?;
+    let mut intake = counter.desk.read(&body)?;
+    Context::of(&headers).give(&mut intake.message);
     counter.ready()?;
     let once = key.map(|key| counter.once(key, &body));
     let (id, lane) = (intake.id.clone(), intake.lane.clone());

@@ -5,6 +5,7 @@ mod batch;
 pub mod board;
 mod body;
 mod console;
+mod context;
 mod dead;
 mod destinations;
 mod document;

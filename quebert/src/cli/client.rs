@@ -78,7 +78,7 @@ impl ApiArgs {
 }
 
 /// Where to find what listens on every address.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -274,6 +274,12 @@ impl Client {
     pub(super) async fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
         let body = self.send(call).await?;
         serde_json::from_slice(&body).map_err(|e| ClientError::Strange(e.to_string()))
+    }
+
+    /// Asks, and takes the answer as text.
+    pub(super) async fn text(&self, call: Call) -> Result<String, ClientError> {
+        let body = self.send(call).await?;
+        String::from_utf8(body.into()).map_err(|e| ClientError::Strange(e.to_string()))
     }
 
     /// Asks for something to be done, of which there is nothing to tell.

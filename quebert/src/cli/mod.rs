@@ -14,6 +14,7 @@ mod serve;
 mod sse;
 mod table;
 mod task;
+mod top;
 mod topology;
 mod way;
 
@@ -88,6 +89,8 @@ enum Command {
     Dead(dead::DeadArgs),
     /// Follow what happens, as it happens
     Events(events::EventsArgs),
+    /// Watch the figures of running dispatchers: rates, waits, slots, destinations
+    Top(top::TopArgs),
     /// Write Grafana dashboards and Prometheus rules for your config, or check them at your Prometheus
     Dashboards(dashboards::DashboardsArgs),
     /// Show it at work with nothing installed: broker, executors, a stream of tasks, API and web console
@@ -228,6 +231,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             dead::dead(Way::choose(&cli.sources, &args.api).await?, args).await
         }
         Command::Events(args) => events::events(&Way::api_only(&cli.sources, &args.api, "events")?, &args).await,
+        Command::Top(args) => top::top(&cli.sources, &args).await,
         Command::Dashboards(args) => dashboards::dashboards(&cli.sources, &args).await,
         Command::Demo(args) => demo::demo(args).await,
         Command::Completions { shell } => {

@@ -28,7 +28,7 @@ pub(super) fn table(out: &mut impl Write, columns: &[Column], rows: &[Vec<String
     table_within(out, columns, rows, terminal_width())
 }
 
-fn table_within(
+pub(super) fn table_within(
     out: &mut impl Write,
     columns: &[Column],
     rows: &[Vec<String>],
@@ -82,7 +82,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 /// How wide the terminal is, if standard output is one.
-fn terminal_width() -> Option<usize> {
+pub(super) fn terminal_width() -> Option<usize> {
     let width = io::stdout().is_terminal().then(terminal_size::terminal_size)??;
     Some(usize::from(width.0.0))
 }

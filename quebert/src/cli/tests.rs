@@ -29,6 +29,7 @@ fn help_names_every_command_and_exit_code() {
       topology        Declare the queues, or print them as a definitions file
       dead            Look through dead letters, replay them, or delete them
       events          Follow what happens, as it happens
+      top             Watch the figures of running dispatchers: rates, waits, slots, destinations
       dashboards      Write Grafana dashboards and Prometheus rules for your config, or check them at
                       your Prometheus
       demo            Show it at work with nothing installed: broker, executors, a stream of tasks, API

@@ -8,6 +8,7 @@ use super::{
     problem::Problem,
     value::{Secrets, Span},
 };
+use crate::otlp::OtlpConfig;
 use quebert_broker_adapter::http::{AddressGuard, Cidr, HttpConfig};
 use quebert_dispatcher::{
     backoff::{Curve, Jitter, RetryPolicy},
@@ -77,6 +78,7 @@ pub(super) fn check(
         "" => None,
         text => check.parsed(&["admin", "listen"], text.parse().map_err(|_| "is no address such as 127.0.0.1:9464")),
     };
+    let otlp = check.otlp(&file.otlp);
     verdict(check.problems)?;
     let core = CoreConfig {
         lanes,
@@ -114,6 +116,7 @@ pub(super) fn check(
         admin,
         metrics_max_destinations: file.metrics.max_destinations,
         depth_interval: file.metrics.depth_interval.0,
+        otlp,
         metrics_slo: file.metrics.slo.iter().map(|threshold| threshold.0).collect(),
         log_level: file.log.level,
         log_format: file.log.format,
@@ -145,6 +148,23 @@ impl Check<'_> {
             key: self.origins.key(&path),
             message: message.into(),
         });
+    }
+
+    /// Where spans go, if they go anywhere.
+    fn otlp(&mut self, file: &file::Otlp) -> Option<OtlpConfig> {
+        if file.begin_percent > 100 {
+            self.fault(&["otlp", "begin_percent"], "is more than 100");
+        }
+        if file.url.is_empty() {
+            return None;
+        }
+        let url = file.url.parse::<http::Uri>().ok().and_then(|url| Some((Destination::of(&url).ok()?, url)));
+        let wrong = "is no URL such as http://127.0.0.1:4318/v1/traces";
+        let (destination, url) = self.parsed(&["otlp", "url"], url.ok_or(wrong))?;
+        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            self.fault(&["otlp", "url"], "must not hold credentials");
+        }
+        Some(OtlpConfig { url, destination, service: file.service.clone(), begin_percent: file.begin_percent })
     }
 
     fn parsed<T>(&mut self, path: &[&str], result: Result<T, impl Into<String>>) -> Option<T> {

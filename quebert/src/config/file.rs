@@ -25,6 +25,7 @@ pub struct ConfigFile {
     pub hooks: Hooks,
     pub admin: Admin,
     pub metrics: Metrics,
+    pub otlp: Otlp,
     pub log: Log,
     pub drain: Drain,
 }
@@ -254,6 +255,14 @@ pub struct Metrics {
     pub max_destinations: usize,
     pub depth_interval: Span,
     pub slo: Vec<Span>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Otlp {
+    pub url: String,
+    pub service: String,
+    pub begin_percent: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ pub use file::{ApiRole, Format, Level, QueueType};
 pub use problem::{Origin, Problem, Problems};
 pub use value::{Secret, Span};
 
+use crate::otlp::OtlpConfig;
 use layers::Layers;
 use quebert_broker_adapter::http::{AddressGuard, HttpConfig};
 use quebert_dispatcher::config::CoreConfig;
@@ -45,6 +46,8 @@ pub struct Config {
     pub depth_interval: Duration,
     /// Thresholds of service levels, which become buckets of histograms.
     pub metrics_slo: Vec<Duration>,
+    /// Where spans go; `None` is nowhere.
+    pub otlp: Option<OtlpConfig>,
     /// Most detailed log line that is written.
     pub log_level: Level,
     /// For people or machines.

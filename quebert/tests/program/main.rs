@@ -4,6 +4,7 @@
 
 mod demo;
 mod embedded;
+mod observability;
 mod process;
 
 use process::{Dispatcher, LONG, NOWHERE, done};

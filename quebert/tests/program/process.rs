@@ -72,8 +72,13 @@ pub(crate) async fn exit_code(child: &mut Child) -> Option<i32> {
 
 /// Status and whole text of the answer to one request.
 pub(crate) async fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    ask_with(address, method, path, "", body).await
+}
+
+/// The same with more headers, each with its line's end.
+pub(crate) async fn ask_with(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}");
     let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(format!("{head}{length}{body}").as_bytes()).await.unwrap();
     let mut text = String::new();
@@ -85,7 +90,7 @@ pub(crate) async fn ask(address: &str, method: &str, path: &str, body: &str) -> 
 pub(crate) struct Dispatcher {
     pub(crate) child: Child,
     logs: Lines<BufReader<ChildStderr>>,
-    /// Where /metrics is served.
+    /// Where the admin server listens.
     pub(crate) admin: String,
     /// Where the API listens.
     pub(crate) api: String,

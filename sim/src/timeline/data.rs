@@ -155,7 +155,8 @@ impl Run {
         let (copies, backlog) = copies.into_parts();
         Self {
             title: title(case),
-            about: words::summary(case),
+            // The title has the name.
+            about: words::summary(&Case { name: String::new(), ..case.clone() }),
             world: match kind {
                 Kind::Fast => "fast",
                 Kind::Turmoil => "turmoil",

@@ -216,8 +216,12 @@ impl WorldBuilder {
     /// A mediator, made at each start of each dispatcher. What it keeps in itself is lost when a dispatcher is killed, as
     /// in life; what outlives dispatchers (a database) is captured by the closure. Time and randomness come from
     /// [`Env`]: a mediator that asks the machine for them makes runs that can't be repeated, and [`World::check`] says so.
+    ///
+    /// The judge can't know what it will say: what it drops counts as done, and the promise about mediators is left out.
+    /// Say what yours is to do by [`WorldBuilder::oracle`].
     #[must_use]
-    pub fn mediator<M: Mediator>(self, make: impl Fn(&Env) -> M + Send + Sync + 'static) -> Self {
+    pub fn mediator<M: Mediator>(mut self, make: impl Fn(&Env) -> M + Send + Sync + 'static) -> Self {
+        self.0.setup.mediated = true;
         self.dispatcher_with(move |env, builder| builder.mediator(make(env)))
     }
 

@@ -4,7 +4,7 @@
 mod folder;
 mod ledger;
 mod producer;
-mod screen;
+pub(super) mod screen;
 mod stage;
 mod stream;
 mod teller;

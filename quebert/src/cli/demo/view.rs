@@ -49,9 +49,9 @@ pub(super) struct ExecutorRow {
 
 /// The terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) columns: usize,
-    pub(super) rows: usize,
+pub(in super::super) struct Size {
+    pub(in super::super) columns: usize,
+    pub(in super::super) rows: usize,
 }
 
 /// How a piece of text looks.

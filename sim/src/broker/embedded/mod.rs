@@ -4,8 +4,6 @@
 
 mod book;
 mod crash;
-#[cfg(test)]
-mod tests;
 
 use super::{
     cluster::{At, Knobs},

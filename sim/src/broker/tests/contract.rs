@@ -1,14 +1,10 @@
 //! The dispatcher's contract suite, within the fast world.
 
+use super::stage::play;
 use crate::{
-    broker::{Cluster, SimBroker, serve},
+    broker::{Cluster, SimBroker},
     case::{BrokerSpec, Engine, QueueKind},
-    clock::Clocks,
-    draw::Draw,
     env::Env,
-    history::History,
-    host::Host,
-    net::{Controls, Director, Kind, Net, Program, Stage, Weather},
 };
 use quebert_dispatcher::ports::{
     BoxFuture,
@@ -18,9 +14,8 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 /// A client's host with the suite on it.
@@ -49,41 +44,11 @@ impl Harness for Bench {
     }
 }
 
-/// Ends the world when the suite is through.
-struct UntilDone(Arc<AtomicBool>);
-
-impl Director for UntilDone {
-    fn act(&mut self, now: Duration, _: &mut dyn Controls) -> Option<Duration> {
-        assert!(now < Duration::from_secs(3600), "the suite hangs");
-        (!self.0.load(Relaxed)).then(|| now + Duration::from_secs(1))
-    }
-}
-
 fn passes(spec: BrokerSpec) {
-    let (history, clocks, draw) = (History::default(), Clocks::default(), Draw::new(3));
-    let cluster = Cluster::new(&spec, &[], draw, history.clone());
-    let done = Arc::new(AtomicBool::new(false));
-    let env = move |net: Net| Env { net, clocks: clocks.clone(), draw, history: history.clone() };
-    let mut hosts: Vec<(Host, Program)> = Vec::new();
-    for node in 1..=spec.nodes {
-        let (env, cluster) = (env.clone(), cluster.clone());
-        let program = move |net| -> BoxFuture<'static, ()> { Box::pin(serve(env(net), cluster.clone())) };
-        hosts.push((Host::Broker(node), Arc::new(program)));
-    }
-    let (end, suite_spec) = (done.clone(), spec);
-    let program = move |net| -> BoxFuture<'static, ()> {
-        let (env, cluster, end) = (env(net), cluster.clone(), end.clone());
-        let bench = Bench { env, cluster, spec: suite_spec.clone(), names: AtomicU64::new(0) };
-        Box::pin(async move {
-            contract::all(&bench).await;
-            end.store(true, Relaxed);
-        })
-    };
-    hosts.push((Host::Dispatcher(1), Arc::new(program)));
-    let stage = Stage { seed: 5, weather: Weather::default(), hosts, log: None };
-    let ran = stage.run(Kind::Fast, &mut UntilDone(done.clone()));
-    assert_eq!(ran.panics, [], "the suite passes");
-    assert!(done.load(Relaxed), "the suite came to its end");
+    play(&spec.clone(), Vec::new(), move |env, cluster| {
+        let bench = Bench { env, cluster, spec: spec.clone(), names: AtomicU64::new(0) };
+        async move { contract::all(&bench).await }
+    });
 }
 
 #[test]

@@ -2,4 +2,8 @@
 
 mod audit;
 mod contract;
+mod faults;
+mod fidelity;
+mod stage;
+
 mod worlds;

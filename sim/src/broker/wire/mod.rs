@@ -300,6 +300,17 @@ const fn answer(code: u8) -> Option<Answer> {
     })
 }
 
+/// All frames of what was sent.
+#[cfg(test)]
+pub(super) fn read_all(mut sent: BytesMut) -> Vec<Tell> {
+    let mut all = Vec::new();
+    while let Some(length) = sent.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) {
+        let frame = sent.split_to(4 + length).split_off(4).freeze();
+        all.push(Tell::read(&mut Reader::new(frame)).expect("what was sent can be read"));
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,11 +116,8 @@ pub(super) fn run(stage: Stage, director: &mut dyn Director) -> Ran {
     // What tokio draws for itself, such as the first branch of a `select!`. Otherwise nobody may depend on that.
     #[cfg(tokio_unstable)]
     builder.rng_seed(runtime::RngSeed::from_bytes(&stage.seed.to_le_bytes()));
-    let runtime = builder
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without I/O needs nothing of the machine");
+    let runtime =
+        builder.enable_time().start_paused(true).build().expect("a runtime without I/O needs nothing of the machine");
     runtime.block_on(async {
         let world = Arc::new(World::new(stage));
         direct(&world, director).await;
