@@ -345,11 +345,10 @@ fn in_hand(process: &Process, task: TaskNo, lane: &str, may: impl Fn(&Hold) -> b
 fn settled_holds(process: &Process, task: TaskNo, lane: &str, result: Settlement, attempts: u32) -> Candidates {
     let moved = matches!(result, Settlement::Retried | Settlement::DeadLettered | Settlement::Expired);
     let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
-    let rules: [&dyn Fn(&Hold) -> bool; 3] = [
-        &|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved,
-        &|hold| idle(hold) && hold.attempts == attempts,
-        &idle,
-    ];
+    let rules: [&dyn Fn(&Hold) -> bool; 2] =
+        [&|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved, &|hold| {
+            idle(hold) && hold.attempts == attempts
+        }];
     first_of(process, task, lane, &rules)
 }
 
