@@ -172,7 +172,11 @@ impl Mediator for Counting {
     async fn before(&self, attempt: &mut Attempt) -> Before {
         let ms = self.0.fetch_add(1, Relaxed);
         attempt.task.headers.append("n", ms.into());
-        if attempt.number == 1 && ms % 3 == 0 { Before::PutOff(Duration::from_millis(ms)) } else { Before::Send }
+        if attempt.number == 1 && ms.is_multiple_of(3) {
+            Before::PutOff(Duration::from_millis(ms))
+        } else {
+            Before::Send
+        }
     }
 }
 
@@ -200,7 +204,7 @@ fn executors_and_envelopes_can_be_a_users_own() {
     let world = small("executors")
         .faults(Faults::none())
         .envelope(|task, envelope| {
-            drop(envelope.headers.insert("shop".to_owned(), format!("shop-{}", task.no).as_str().into()))
+            drop(envelope.headers.insert("shop".to_owned(), format!("shop-{}", task.no).as_str().into()));
         })
         .execute(move |asked| {
             let shop = asked.headers.get("shop").and_then(|shop| shop.to_str().ok());

@@ -52,10 +52,18 @@ impl PrivateRabbit {
     /// # Errors
     /// As for `start`.
     pub async fn start_with(conf: String) -> io::Result<Self> {
-        blocking(move || Self::start_blocking(&conf)).await
+        Self::start_with_plugins(conf, "").await
     }
 
-    fn start_blocking(conf: &str) -> io::Result<Self> {
+    /// Like [`start_with`](Self::start_with), with plugins: names with commas between, such as `rabbitmq_prometheus`.
+    ///
+    /// # Errors
+    /// As for `start`.
+    pub async fn start_with_plugins(conf: String, plugins: &'static str) -> io::Result<Self> {
+        blocking(move || Self::start_blocking(&conf, plugins)).await
+    }
+
+    fn start_blocking(conf: &str, plugins: &str) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("quebert-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&unique);
@@ -63,7 +71,7 @@ impl PrivateRabbit {
         let cookie = folder.join("home/.erlang.cookie");
         fs::write(&cookie, "QUEBERTTESTCOOKIE")?;
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
-        fs::write(folder.join("plugins"), "[].")?;
+        fs::write(folder.join("plugins"), format!("[{plugins}]."))?;
         fs::write(folder.join("rabbit.conf"), conf)?;
         fs::write(folder.join("advanced.config"), "[].")?;
         let (port, dist_port, epmd_port) = (free_port()?, free_port()?, free_port()?);

@@ -7,6 +7,7 @@ use super::{
     names::{recorded, spec_of},
 };
 use crate::{Bundle, promql};
+use quebert_metrics::list::{Bound, Spec};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +53,11 @@ impl View {
         Question { path: "/api/v1/query".to_owned(), query }
     }
 
+    /// How many series of a selector there have been.
+    fn count(&self, selector: &str) -> Question {
+        self.instant(&format!("count(last_over_time({selector}[{}s]))", self.span))
+    }
+
     fn values(&self, selector: &str, label: &str) -> Question {
         Question { path: format!("/api/v1/label/{label}/values"), query: vec![("match[]", self.expand(selector))] }
     }
@@ -81,7 +87,7 @@ pub fn questions(bundle: &Bundle, view: &View) -> BTreeSet<Question> {
     let mut asked = BTreeSet::from([View::rules(), view.names(), view.series()]);
     for check in checks(bundle, view) {
         asked.insert(check.question);
-        asked.extend(check.parts.into_iter().map(|(_, question)| question));
+        asked.extend(check.parts.into_iter().flat_map(|part| [part.question, part.whole]));
     }
     asked
 }
@@ -106,11 +112,22 @@ struct Check {
     place: String,
     expr: String,
     question: Question,
-    parts: Vec<(String, Question)>,
+    parts: Vec<Part>,
     /// Whether it must have values itself, and not only in its parts: an alert has none while all is well.
     must_have_values: bool,
     /// Labels that its legend names.
     legend: Vec<String>,
+}
+
+/// A selector in a query.
+struct Part {
+    selector: String,
+    /// Whether it has series.
+    question: Question,
+    /// Whether its metric has any at all.
+    whole: Question,
+    /// Whether a metric without any series just has nothing to tell yet.
+    may_be_idle: bool,
 }
 
 fn checks(bundle: &Bundle, view: &View) -> Vec<Check> {
@@ -145,10 +162,21 @@ fn checks(bundle: &Bundle, view: &View) -> Vec<Check> {
 }
 
 fn check(view: &View, place: String, expr: &str) -> Check {
-    let parts = promql::selectors(expr).unwrap_or_default().into_iter();
-    let parts = parts.map(|s| (s.text.clone(), view.instant(&format!("count({})", s.text)))).collect();
-    let question = view.range(expr);
+    let parts = promql::selectors(expr).unwrap_or_default().into_iter().map(|s| Part {
+        question: view.count(&s.text),
+        whole: view.count(&s.metric),
+        may_be_idle: may_be_idle(&s.metric),
+        selector: s.text,
+    });
+    let (parts, question) = (parts.collect(), view.range(expr));
     Check { place, expr: expr.to_owned(), question, parts, must_have_values: true, legend: Vec::new() }
+}
+
+/// Recorded ratios have no series while nothing ends, and destinations none before the first attempt. That a name is wrong
+/// shows without data.
+fn may_be_idle(metric: &str) -> bool {
+    let by_destination = |spec: &Spec| spec.labels.iter().any(|label| matches!(label.bound, Bound::Destinations));
+    metric.contains(':') || spec_of(metric).is_some_and(by_destination)
 }
 
 impl Check {
@@ -162,10 +190,13 @@ impl Check {
         if let Some(reason) = self.absent(exported) {
             return if has_values(answer) { Vec::new() } else { vec![self.finding(Weight::Excused, reason)] };
         }
-        let empty =
-            self.parts.iter().filter(|(_, question)| !matches!(answers.get(question), Some(Ok(a)) if has_values(a)));
-        // What `absent` asks for need not be there.
-        let empty = empty.map(|(selector, _)| wrong(format!("nothing is selected by {selector}"))).collect::<Vec<_>>();
+        let there = |question: &Question| matches!(answers.get(question), Some(Ok(answer)) if has_values(answer));
+        let empty = self.parts.iter().filter(|part| !there(&part.question)).map(|part| {
+            let idle = part.may_be_idle && !there(&part.whole);
+            let weight = if idle { Weight::Quiet } else { Weight::Wrong };
+            self.finding(weight, &format!("nothing is selected by {}", part.selector))
+        });
+        let empty = empty.collect::<Vec<_>>();
         if !empty.is_empty() {
             return empty;
         }

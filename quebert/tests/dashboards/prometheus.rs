@@ -29,11 +29,14 @@ pub(crate) struct Prometheus {
     _folder: Folder,
 }
 
+/// RabbitMQ counts every few seconds, and such queues are made when first needed.
+const DELAYED: &str = "rabbitmq_detailed_queue_messages_ready{queue=~\"quebert[.]delay[.].+\"}";
+const DEAD: &str = "rabbitmq_detailed_queue_messages_ready{queue=\"quebert.mail.dead\"} > 0";
 /// Each rate needs some, and the ratios of ratios a few more.
-const SCRAPES: f64 = 12.0;
+const SCRAPES: f64 = 6.0;
 
 impl Prometheus {
-    pub(crate) async fn start(targets: &[String]) -> Self {
+    pub(crate) async fn start(targets: &[String], rabbit: &str) -> Self {
         let folder = Folder::new("prometheus");
         let mut groups = Bundle::new(&Settings::default()).groups;
         // As they are, some had not run yet when this test ends.
@@ -42,7 +45,10 @@ impl Prometheus {
         let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
         let config = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [rules.yml]\nscrape_configs:\n  \
-             - job_name: quebert\n    sample_limit: 20000\n    static_configs:\n      - targets: [{targets}]\n"
+             - job_name: quebert\n    sample_limit: 20000\n    static_configs:\n      - targets: [{targets}]\n  \
+             - job_name: rabbitmq\n    static_configs:\n      - targets: [\"{rabbit}\"]\n  \
+             - job_name: rabbitmq-queues\n    metrics_path: /metrics/detailed\n    params:\n      \
+             family: [queue_coarse_metrics, queue_consumer_count]\n    static_configs:\n      - targets: [\"{rabbit}\"]\n"
         );
         std::fs::write(folder.0.join("prometheus.yml"), config).unwrap();
         let address = format!("127.0.0.1:{}", free_port().unwrap());
@@ -79,7 +85,8 @@ impl Prometheus {
             let since = now();
             loop {
                 let window = (now() - since).max(1.0).floor();
-                let query = format!("min(count_over_time(up{{job=\"quebert\"}}[{window}s])) >= {SCRAPES}");
+                let scraped = format!("min(count_over_time(up{{job=\"quebert\"}}[{window}s])) >= {SCRAPES}");
+                let query = format!("{scraped} and on () {DELAYED} and on () {DEAD}");
                 let question = Question { path: "/api/v1/query".to_owned(), query: vec![("query", query)] };
                 let answer = self.ask(&question).await.unwrap();
                 if !answer["result"].as_array().unwrap().is_empty() {

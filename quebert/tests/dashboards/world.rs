@@ -1,9 +1,13 @@
-//! Two dispatchers with the embedded broker: the program itself, and one made from the library with a mediator of its own.
-//! Their executors are good, flaky, gone, limited, silent and dead. No test stands here.
+//! Two dispatchers with the embedded broker, the program itself and one made from the library with a mediator of its own; and
+//! a third one at a RabbitMQ that tells its own metrics. Their executors are good, flaky, gone, limited, silent and dead. No test stands here.
 
 use crate::process::{Dispatcher, Folder, LONG};
 use quebert::{App, Attempt, Before, Config, Mediator, Message, Running, Target, admin::Admin, metrics};
-use quebert_broker_adapter::testing::executor::{Executor, Reply};
+use quebert_broker_adapter::testing::{
+    PrivateRabbit,
+    executor::{Executor, Reply},
+    rabbit::free_port,
+};
 use std::{
     net::TcpListener,
     path::Path,
@@ -16,15 +20,22 @@ pub(crate) struct World {
     program: Dispatcher,
     library: Arc<Running>,
     library_admin: String,
-    program_admin: String,
+    at_rabbit: Dispatcher,
+    /// Where RabbitMQ tells its metrics.
+    rabbit_metrics: String,
     producer: JoinHandle<()>,
     servers: Vec<JoinHandle<()>>,
     _executors: Vec<Executor>,
+    _rabbit: PrivateRabbit,
     _folder: Folder,
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
+        let port = free_port().unwrap();
+        let conf = format!("prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\n");
+        // It takes the longest, so it starts first.
+        let rabbit = tokio::spawn(PrivateRabbit::start_with_plugins(conf, "rabbitmq_prometheus"));
         let folder = Folder::new("dashboards");
         let good = Executor::start(|request| match request.target.as_str() {
             "/flaky" if request.header("quebert-attempt") == "1" => Reply::status(503),
@@ -53,17 +64,24 @@ impl World {
         }
 
         let (library, library_admin, servers) = Self::library(&folder.0.join("library")).await;
+        let rabbit = rabbit.await.unwrap().unwrap();
+        let args = ["--config", config.to_str().unwrap(), "--broker", &rabbit.url()];
+        std::fs::write(&config, CONFIG).unwrap();
+        let at_rabbit = Dispatcher::start_in(&folder.0, &args).await;
+        at_rabbit.ready().await;
         let tasks = tasks(&executors);
-        let producer = tokio::spawn(produce(program.api.clone(), library.clone(), tasks));
-        let program_admin = program.admin.clone();
+        let apis = [program.api.clone(), at_rabbit.api.clone()];
+        let producer = tokio::spawn(produce(apis, library.clone(), tasks));
         Self {
             program,
             library,
             library_admin,
-            program_admin,
+            at_rabbit,
+            rabbit_metrics: format!("127.0.0.1:{port}"),
             producer,
             servers,
             _executors: executors,
+            _rabbit: rabbit,
             _folder: folder,
         }
     }
@@ -79,15 +97,22 @@ impl World {
         (Arc::new(running), address, vec![serve, watch])
     }
 
-    pub(crate) fn targets(&self) -> [String; 2] {
-        [self.program_admin.clone(), self.library_admin.clone()]
+    /// The dispatchers, to scrape.
+    pub(crate) fn targets(&self) -> [String; 3] {
+        [self.program.admin.clone(), self.library_admin.clone(), self.at_rabbit.admin.clone()]
     }
 
-    /// Waits until both have been through all that the dashboards look for.
+    /// RabbitMQ, to scrape.
+    pub(crate) fn rabbit(&self) -> &str {
+        &self.rabbit_metrics
+    }
+
+    /// Waits until all have been through all that the dashboards look for.
     pub(crate) async fn everything_has_happened(&self) {
         let happened = timeout(LONG, async {
             loop {
-                let texts = [self.program.get("/metrics").await.1, text(&self.library).await];
+                let at_rabbit = self.at_rabbit.get("/metrics").await.1;
+                let texts = [self.program.get("/metrics").await.1, text(&self.library), at_rabbit];
                 if texts.iter().all(|text| EVENTS.iter().all(|event| is_above_zero(text, event)))
                     && is_above_zero(&texts[1], "quebert_hook_errors_total{hook=\"picky\",phase=\"before\"}")
                 {
@@ -109,6 +134,7 @@ impl World {
         self.servers.iter().for_each(JoinHandle::abort);
         self.library.handle.stop_now();
         self.program.signal("KILL").await;
+        self.at_rabbit.signal("KILL").await;
     }
 }
 
@@ -147,8 +173,8 @@ fn tasks(executors: &[Executor]) -> Vec<(String, Option<u64>)> {
     tasks
 }
 
-/// One after the other, to both, for ever.
-async fn produce(api: String, library: Arc<Running>, tasks: Vec<(String, Option<u64>)>) {
+/// One after the other, to all, for ever.
+async fn produce(apis: [String; 2], library: Arc<Running>, tasks: Vec<(String, Option<u64>)>) {
     for n in 0_usize.. {
         let (url, ttl_ms) = tasks[n % tasks.len()].clone();
         let lane = if n % 3 == 0 { "bulk" } else { "mail" };
@@ -159,7 +185,9 @@ async fn produce(api: String, library: Arc<Running>, tasks: Vec<(String, Option<
         );
         // What can't be decoded is refused by the API, so it goes past it.
         if url.starts_with("http") {
-            drop(crate::process::ask(&api, "POST", "/v1/tasks", &body).await);
+            for api in &apis {
+                drop(crate::process::ask(api, "POST", "/v1/tasks", &body).await);
+            }
         }
         let message =
             Message { content_type: Some("application/json".to_owned()), body: body.into(), ..Message::default() };
@@ -169,9 +197,8 @@ async fn produce(api: String, library: Arc<Running>, tasks: Vec<(String, Option<
     }
 }
 
-async fn text(running: &Arc<Running>) -> String {
-    let metrics = running.metrics.clone();
-    metrics::encode(&metrics, metrics::Format::Classic)
+fn text(running: &Running) -> String {
+    metrics::encode(&running.metrics, metrics::Format::Classic)
 }
 
 /// Whether the sum of the series that begin so is more than nothing.

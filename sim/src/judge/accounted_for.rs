@@ -1,4 +1,4 @@
-//! 11. Accounted for: what a dispatcher has taken in, less what it has settled, is what its gauges say, and what it says it
+//! Promise 11. Accounted for: what a dispatcher has taken in, less what it has settled, is what its gauges say, and what it says it
 //! has settled the broker has heard of.
 //!
 //! * At each change of a lane's gauges: deliveries - settlements = in flight + buffered, exactly. When a process ends, its

@@ -1,4 +1,4 @@
-//! 1. At least once: from the moment the broker has confirmed a task, it is somewhere at the broker or it has ended:
+//! Promise 1. At least once: from the moment the broker has confirmed a task, it is somewhere at the broker or it has ended:
 //! an executor answered 2xx, it is a dead letter, it expired where expired tasks are not kept, or a hook dropped it.
 //!
 //! Held against every event, not against the end only:

@@ -1,4 +1,4 @@
-//! 5. Backoff: the delay before attempt n+1 lies within the policy's bounds for n attempts, jitter included; an executor
+//! Promise 5. Backoff: the delay before attempt n+1 lies within the policy's bounds for n attempts, jitter included; an executor
 //! that asks for a delay gets it, up to the policy's cap.
 //!
 //! Held against each scheduled retry, to the millisecond:

@@ -1,4 +1,4 @@
-//! 6. Bounded: attempts, deliveries under way and bodies have limits, and attempts are counted.
+//! Promise 6. Bounded: attempts, deliveries under way and bodies have limits, and attempts are counted.
 //!
 //! * The number of an attempt is one more than what the message's header and this process's own attempts since then make
 //!   it; it never falls from a message to the next one of it, and never goes beyond what task and lane allow.

@@ -1,4 +1,4 @@
-//! 9. Drain: once a drain or a pause has begun nothing new starts; what is under way ends within the grace time and is not
+//! Promise 9. Drain: once a drain or a pause has begun nothing new starts; what is under way ends within the grace time and is not
 //! cut off before; what ended in time is not sent twice.
 //!
 //! * From the moment when a dispatcher tells that it drains, none of its attempts starts; the same for a lane that is

@@ -1,4 +1,4 @@
-//! 8. Few duplicates: a task is sent again only after a fault that leaves its fate open.
+//! Promise 8. Few duplicates: a task is sent again only after a fault that leaves its fate open.
 //!
 //! * Requests of one attempt beyond the first are explained, one by one, by happenings to that task: a delivery that went
 //!   back after its attempt or its move had begun, or whose attempt began after it had gone back; a message stored beside

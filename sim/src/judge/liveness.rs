@@ -1,4 +1,4 @@
-//! 12. Liveness: when faults stop, everything settles within a bounded time, without a restart.
+//! Promise 12. Liveness: when faults stop, everything settles within a bounded time, without a restart.
 //!
 //! * By `settle_ms` after the case has healed every task is confirmed, and no message of it is in a work queue or in a delay
 //!   queue any more. The bound is the case's own; [`Case::settle_bound_ms`](crate::case::Case::settle_bound_ms) says how it

@@ -120,7 +120,18 @@ pub fn judge(case: &Case, entries: &[Entry], ran: &Ran) -> Vec<Violation> {
 pub fn judge_with(case: &Case, entries: &[Entry], ran: &Ran, more: &[MakePromise]) -> Vec<Violation> {
     let mut promises = all(case);
     promises.extend(more.iter().map(|make| make(case)));
-    judge_by(promises, case, entries, ran)
+    judge_by(promises, Scene::new(case), entries, ran)
+}
+
+/// The same for a run in which a user's own mediators had their say, of whom no case knows what they want: whatever was
+/// dropped is taken to be dropped by them, and what they said is not judged.
+pub fn judge_mediated(case: &Case, entries: &[Entry], ran: &Ran, more: &[MakePromise]) -> Vec<Violation> {
+    let mut promises = all(case);
+    promises.retain(|promise| promise.oracle() != Oracle::Mediators);
+    promises.extend(more.iter().map(|make| make(case)));
+    let mut scene = Scene::new(case);
+    scene.any_may_drop = true;
+    judge_by(promises, scene, entries, ran)
 }
 
 /// The promises that every run is judged by.
@@ -142,8 +153,7 @@ fn all(case: &Case) -> Vec<Box<dyn Promise>> {
     ]
 }
 
-fn judge_by(mut promises: Vec<Box<dyn Promise>>, case: &Case, entries: &[Entry], ran: &Ran) -> Vec<Violation> {
-    let mut scene = Scene::new(case);
+fn judge_by(mut promises: Vec<Box<dyn Promise>>, mut scene: Scene<'_>, entries: &[Entry], ran: &Ran) -> Vec<Violation> {
     let mut found = Found::new();
     for entry in entries {
         scene.take(entry);

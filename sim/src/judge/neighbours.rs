@@ -1,4 +1,4 @@
-//! 7. No bad neighbour: a slow or dead destination takes no more than its share of slots.
+//! Promise 7. No bad neighbour: a slow or dead destination takes no more than its share of slots.
 //!
 //! * Never more than `destination_slots` requests of one dispatcher are under way to one executor.
 //! * While a lane is certainly used by others as well, an executor has at most its share of the lane's slots

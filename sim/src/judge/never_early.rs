@@ -1,4 +1,4 @@
-//! 2. Never early: no attempt starts before the task's `not_before`, nor before the backoff after the attempt before it
+//! Promise 2. Never early: no attempt starts before the task's `not_before`, nor before the backoff after the attempt before it
 //! has passed, nor before the moment until which a hook put it off.
 //!
 //! All three are moments of a wall clock, and are held against the clock of the dispatcher that sends: the message carries

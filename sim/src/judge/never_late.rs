@@ -1,4 +1,4 @@
-//! 3. Never late: no attempt starts at or after `expires_at`, one that is under way then is cut off, no retry is scheduled
+//! Promise 3. Never late: no attempt starts at or after `expires_at`, one that is under way then is cut off, no retry is scheduled
 //! for a moment when the task will have expired, and no task expires before its time.
 //!
 //! * A start is held against the sending dispatcher's own clock, without slack. The moment is the envelope's, made by the

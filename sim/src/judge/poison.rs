@@ -1,4 +1,4 @@
-//! 10. Poison is kept: what can't be read, or is not allowed, is never sent and never given back to be tried again; it ends
+//! Promise 10. Poison is kept: what can't be read, or is not allowed, is never sent and never given back to be tried again; it ends
 //! as a dead letter, of its own kind.
 //!
 //! A dispatcher gives one back only when it drains, when its lane is paused, or when the lane is to go on and is not open

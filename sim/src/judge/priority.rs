@@ -1,4 +1,4 @@
-//! 4. Priority: whenever a slot becomes free, the task sent next is one of the highest priority among those that the
+//! Promise 4. Priority: whenever a slot becomes free, the task sent next is one of the highest priority among those that the
 //! dispatcher holds and may send now. No lane starves beyond its configured share, and no slot stays empty while a task
 //! that may take it waits.
 //!

@@ -20,7 +20,7 @@ use crate::{
     fleet::{self, Execution, Executors, Producers},
     history::{Entry, History, TaskNo, What},
     host::Host,
-    judge::{MakePromise, Oracle, Violation, judge_with},
+    judge::{MakePromise, Oracle, Violation, judge_mediated, judge_with},
     net::{Kind, Net, Program, Ran, SegmentLog, Stage},
 };
 use direct::CaseDirector;
@@ -97,6 +97,8 @@ pub struct Setup {
     pub execute: Option<Execute>,
     /// What producers publish.
     pub envelope: Option<EnvelopeHook>,
+    /// There is a mediator among them: what it says is not judged.
+    pub mediated: bool,
     /// Called before each run.
     pub reset: Option<Arc<dyn Fn() + Send + Sync>>,
     /// More promises, held against the whole history.
@@ -134,7 +136,8 @@ pub struct Report {
 /// Runs a case, and judges it. Blocks; nothing in it waits in real time.
 pub fn run(case: &Case, setup: &Setup, options: &Options) -> Report {
     let mut report = play(case, setup, options);
-    let mut violations = judge_with(case, &report.entries, &report.ran, &setup.promises);
+    let judge = if setup.mediated { judge_mediated } else { judge_with };
+    let mut violations = judge(case, &report.entries, &report.ran, &setup.promises);
     violations.retain(|violation| !setup.without.contains(&violation.oracle));
     for OwnOracle { name, find } in &setup.oracles {
         let found = find(case, &report.entries).into_iter();

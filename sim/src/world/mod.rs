@@ -217,11 +217,11 @@ impl WorldBuilder {
     /// in life; what outlives dispatchers (a database) is captured by the closure. Time and randomness come from
     /// [`Env`]: a mediator that asks the machine for them makes runs that can't be repeated, and [`World::check`] says so.
     ///
-    /// The judge can't know what it will say, so the promise about mediators' verdicts is left out: say what yours is to
-    /// do by [`WorldBuilder::oracle`].
+    /// The judge can't know what it will say: what it drops counts as done, and the promise about mediators is left out.
+    /// Say what yours is to do by [`WorldBuilder::oracle`].
     #[must_use]
     pub fn mediator<M: Mediator>(mut self, make: impl Fn(&Env) -> M + Send + Sync + 'static) -> Self {
-        self.0.setup.without.insert(Oracle::Mediators);
+        self.0.setup.mediated = true;
         self.dispatcher_with(move |env, builder| builder.mediator(make(env)))
     }
 

@@ -132,7 +132,7 @@ impl Scene<'_> {
         let no = self.copies.get(&copy).and_then(|copy| copy.task);
         let drops = no.and_then(|no| self.tasks.get(&no)).is_some_and(|task| task.spec.hook == Some(HookSpec::Drop));
         let let_go = match result {
-            Settlement::Filtered => mediator && drops,
+            Settlement::Filtered => self.any_may_drop || (mediator && drops),
             Settlement::Expired => !bury_expired,
             _ => false,
         };

@@ -84,6 +84,8 @@ pub struct Subject {
 pub struct Scene<'a> {
     /// What was asked.
     pub case: &'a Case,
+    /// A mediator that the case knows nothing of may drop any task.
+    pub any_may_drop: bool,
     /// True time.
     pub now: Duration,
     /// Whether all faults are over, and since when.
@@ -112,6 +114,7 @@ impl<'a> Scene<'a> {
     pub fn new(case: &'a Case) -> Self {
         Self {
             case,
+            any_may_drop: false,
             now: Duration::ZERO,
             healed_at: None,
             tasks: case.tasks.iter().map(|spec| (spec.no, Task::new(case, spec))).collect(),
