@@ -9,7 +9,7 @@ mod prometheus;
 mod table;
 
 use evaluate::{Fired, Span, blocks, evaluate, needs};
-use quebert_dashboards::{Bundle, Settings};
+use quebert_dashboards::{Bundle, Settings, rules::Rule};
 use quebert_dispatcher::event::Event;
 use quebert_sim::{
     case::{
@@ -57,10 +57,10 @@ fn each_disaster_sets_off_its_alerts_and_no_other() {
     assert!(faults.is_empty(), "{}\nwhat fired, in minutes of the run: {fired:#?}", faults.join("\n"));
 
     let exported = exported.into_inner().unwrap();
-    let recorded = groups.iter().flat_map(|group| &group.rules).map(|rule| rule.name()).collect::<BTreeSet<_>>();
+    let recorded = groups.iter().flat_map(|group| &group.rules).map(Rule::name).collect::<BTreeSet<_>>();
     let unseen = |name: &String| !exported.contains(name) && !recorded.contains(name.as_str());
     let alerts = groups.iter().flat_map(|group| &group.rules).filter(|rule| rule.alert().is_some());
-    let blind = alerts.filter(|rule| needs(rule).iter().any(unseen)).map(|rule| rule.name()).collect::<Vec<_>>();
+    let blind = alerts.filter(|rule| needs(rule).iter().any(unseen)).map(Rule::name).collect::<Vec<_>>();
     assert_eq!(blind, BLIND, "the simulation does not tell what these alerts look at");
 }
 

@@ -20,8 +20,10 @@ pub(crate) struct Row {
 /// Not a scenario: a run without a fault, of which the metrics miss one settlement in a thousand.
 pub(crate) const LEAK: &str = "leak";
 
-/// These look at figures of a process, which a simulated dispatcher is not.
-pub(crate) const BLIND: &[&str] = &[];
+/// Alerts that can't fire here, in the rules' order: they look at figures of a process or of its runtime, which a simulated
+/// dispatcher does not have, or at mediators, of which there are none.
+pub(crate) const BLIND: &[&str] =
+    &["QuebertRestarting", "QuebertRuntimeLag", "QuebertHookErrors", "QuebertFilesNearLimit"];
 
 pub(crate) const TABLE: &[Row] = &[
     Row {
@@ -204,7 +206,7 @@ impl Row {
     fn write(&self, text: &mut String, name: &str) {
         let Self { alert, whose, within, why, .. } = self;
         let whose = whose.iter().map(|whose| format!("`{whose}`")).collect::<Vec<_>>().join(", ");
-        let over = self.over.map_or_else(|| "the run".to_owned(), |over| format!("{over} min"));
+        let over = self.over.map_or_else(|| "stays".to_owned(), |over| format!("{over} min"));
         let _ = writeln!(text, "| {name} | {alert}: {whose} | {within} min | {over} | {why} |");
     }
 }
