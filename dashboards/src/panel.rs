@@ -227,7 +227,7 @@ impl Panel {
             "lineInterpolation": "linear",
             // The edges of a dozen empty areas would lie on each other as one thick line.
             "lineWidth": if self.stacked { 0 } else { 1 },
-            "fillOpacity": if self.stacked { 60 } else { 8 },
+            "fillOpacity": if self.stacked { 60 } else { 0 },
             "showPoints": "never",
             "spanNulls": false,
             "stacking": {"mode": mode, "group": "A"},

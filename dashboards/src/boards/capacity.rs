@@ -53,7 +53,7 @@ fn queues_load(settings: &Settings) -> Vec<Panel> {
         .size(12, 8)
         .query("needed", rate("", "quebert_dispatch_duration_seconds_sum", S))
         .query("there", sum("", &format!("quebert_queue_concurrency_limit{{{S}}}"))),
-        Panel::lines("Wait and work, p99", "s", Teach {
+        Panel::lines("Wait, p99", "s", Teach {
             shows: "the recorded 99th percentile of the wait for the first attempt over 5 minutes.",
             healthy: "below the wait objective.",
             act: "it bends upwards when slots in use pass four fifths: that is where capacity ends.",

@@ -42,9 +42,16 @@ pub(super) fn board(settings: &Settings) -> Board {
             act: "connect, dns, tls: it can't be reached. reset, protocol: it breaks off. timeout: too slow. 429: it asks \
                   for less. 4xx: the request is wrong. 5xx: its own logs.",
         })
-        .size(12, 8)
+        .size(24, 8)
         .stacked()
         .query("{{destination}} {{outcome}}", rate("destination, outcome", "quebert_dispatch_attempts_total", SD)),
+        Panel::heatmap("Attempt duration", "s", Teach {
+            shows: "how many attempts took how long. Points are single tasks: their id leads to the logs.",
+            healthy: "one dark band.",
+            act: "a band at attempt_timeout: requests without an answer. Two bands: caches, or two kinds of tasks.",
+        })
+        .size(12, 8)
+        .exemplars("{{le}}", buckets("quebert_dispatch_duration_seconds", SD)),
         Panel::lines("Mean duration by success", "s", Teach {
             shows: "how long attempts took on average: ok is 2xx, error is all else.",
             healthy: "errors no slower than successes.",
@@ -59,13 +66,6 @@ pub(super) fn board(settings: &Settings) -> Board {
                 rate("destination, outcome", "quebert_dispatch_duration_seconds_count", SD)
             ),
         ),
-        Panel::heatmap("Attempt duration", "s", Teach {
-            shows: "how many attempts took how long. Points are single tasks: their id leads to the logs.",
-            healthy: "one dark band.",
-            act: "a band at attempt_timeout: requests without an answer. Two bands: caches, or two kinds of tasks.",
-        })
-        .size(12, 8)
-        .exemplars("{{le}}", buckets("quebert_dispatch_duration_seconds", SD)),
         Panel::lines("In flight and limit", "short", Teach {
             shows: "requests under way to each destination, and the most that may be.",
             healthy: "below the limit.",
@@ -87,7 +87,7 @@ pub(super) fn board(settings: &Settings) -> Board {
             healthy: "0.",
             act: "raise metrics.max_destinations if you want to see them; each costs some 50 series a dispatcher.",
         })
-        .size(12, 8)
+        .size(24, 6)
         .query("{{label}}", format!("sum by (label) (increase(quebert_metrics_label_overflow_total{{{S}}}{R}))")),
     ];
     Board {
