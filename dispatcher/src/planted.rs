@@ -93,7 +93,7 @@ mod switch {
         GiveBackIsAck = "give-back-is-ack",
         /// What should go back to its queue is just forgotten.
         GiveBackForgotten = "give-back-forgotten",
-        /// One delivery in fifty is never settled.
+        /// Every third delivery is never settled.
         LeakedDelivery = "leaked-delivery",
         /// A dead letter is acked, and stored nowhere.
         LostDeadLetter = "lost-dead-letter",
@@ -151,7 +151,7 @@ mod switch {
         LaneStarved = "lane-starved",
         /// A lane has one slot more than it should.
         SlotOffByOne = "slot-off-by-one",
-        /// One slot in twenty is never free again.
+        /// Every other slot that is given out is never free again.
         SlotLeaked = "slot-leaked",
         /// A destination's limit is none.
         DestinationUncapped = "destination-uncapped",

@@ -377,8 +377,8 @@ impl Open {
             self.close(source, active).await;
         }
         self.failing.retain(|source, _| wanted.contains_key(source));
-        for (source, want) in wanted {
-            match self.active.get_mut(&source) {
+        for (source, want) in &wanted {
+            match self.active.get_mut(source) {
                 Some(active) if want.paused && !active.want.paused => {
                     active.want.paused = true;
                     active.phase.send_if_modified(|phase| {
@@ -390,12 +390,11 @@ impl Open {
                 }
                 Some(_) => {}
                 None if want.paused => {}
-                None if self.failing.get(&source).is_some_and(|failing| failing.at > Instant::now()) => {}
-                None => self.spawn(source, want, next_opening),
+                None if self.failing.get(source).is_some_and(|failing| failing.at > Instant::now()) => {}
+                None => self.spawn(source.clone(), *want, next_opening),
             }
         }
-        let waiting = self.failing.iter().filter(|(source, _)| !self.active.contains_key(*source));
-        waiting.map(|(_, failing)| failing.at).min()
+        next_try(&self.failing, &wanted, |source| self.active.contains_key(source))
     }
 
     fn spawn(&mut self, source: Source, want: Want, next_opening: &mut u64) {
@@ -520,6 +519,16 @@ impl Drop for Open {
     }
 }
 
+/// When to try again what has failed. A paused source is not tried: its moment would come, pass, and be waited for in vain.
+fn next_try(
+    failing: &BTreeMap<Source, Failing>,
+    wanted: &BTreeMap<Source, Want>,
+    is_open: impl Fn(&Source) -> bool,
+) -> Option<Instant> {
+    let is_tried = |source: &Source| !is_open(source) && wanted.get(source).is_some_and(|want| !want.paused);
+    failing.iter().filter(|(source, _)| is_tried(source)).map(|(_, failing)| failing.at).min()
+}
+
 /// Waits for an opening that was told to end; ends it by force when it takes too long.
 async fn finished(task: &mut JoinHandle<Ended>) -> Option<Ended> {
     match timeout(CLOSE_LIMIT, &mut *task).await {
@@ -562,6 +571,18 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_paused_source_that_has_failed_is_not_waited_for() {
+        let (at, source) = (Instant::now(), |name: &str| Source::Queue(name.into()));
+        let failing = |at| Failing { at, pause: Duration::ZERO, told: None };
+        let want = |paused| Want { window: 1, paused, generation: 1 };
+        let later = at + Duration::from_secs(1);
+        let failing = BTreeMap::from([(source("paused"), failing(at)), (source("wanted"), failing(later))]);
+        let wanted = BTreeMap::from([(source("paused"), want(true)), (source("wanted"), want(false))]);
+        assert_eq!(next_try(&failing, &wanted, |_| false), Some(later));
+        assert_eq!(next_try(&failing, &wanted, |_| true), None, "what is open is not tried either");
+    }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_start_again_after_a_good_session() {

@@ -46,7 +46,7 @@ impl Core {
         let acked = match &ticket.state {
             _ if planted!(AckBeforeDispatch) => ticket.unsaved,
             State::Moving(_) if planted!(AckBeforeConfirm) => true,
-            _ => planted!(LeakedDelivery) && self.deliveries.is_multiple_of(50),
+            _ => planted!(LeakedDelivery) && self.deliveries.is_multiple_of(3),
         };
         if !acked {
             self.actions.push_back(Action::Ack(tag));

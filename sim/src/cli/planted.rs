@@ -4,9 +4,9 @@
 use super::{Error, Verdict, out, run::kept};
 use crate::{
     judge::Oracle,
-    planted::{Found, Search, look_for, median},
+    planted::{Found, SMALL, Search, look_for, median},
     shrink::Limits,
-    trace::case_hash,
+    trace::{case_hash, words},
 };
 use clap::Args;
 use quebert_dispatcher::planted::Bug;
@@ -21,8 +21,6 @@ use std::{
 
 /// After how many seeds half of the bugs are found.
 const MEDIAN_MAX: u64 = 20;
-/// The most tasks, and the most faults, that a case has when it is as small as it gets.
-const SMALL_MAX: usize = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct PlantedArgs {
@@ -122,18 +120,19 @@ fn wrong(all: &[Found]) -> Vec<String> {
         if found.first.is_none() {
             wrong.push(format!("{name} was not found by {} seeds", found.tried));
         }
-        if let Some(small) = &found.small
-            && small.case.tasks.len().max(small.case.faults.len()) > SMALL_MAX
-        {
-            wrong.push(format!("{name}'s case has more than {SMALL_MAX} tasks or faults"));
+        if found.small.is_some() && !found.is_small() {
+            wrong.push(format!("{name}'s case has more than {SMALL} tasks or faults"));
         }
-        if let Some(seed) = found.false_alarms.first() {
-            wrong.push(format!("seed {seed} breaks a promise without any bug"));
-        }
+    }
+    let mut alarms = all.iter().flat_map(|found| found.false_alarms.iter().copied()).collect::<Vec<_>>();
+    alarms.sort_unstable();
+    alarms.dedup();
+    if let Some(first) = alarms.first() {
+        let seeds = words::plural(alarms.len(), "seed");
+        wrong.push(format!("{seeds} broke a promise without any bug, and were left out; the first is {first}"));
     }
     if all.len() > 1 && median(all).is_none_or(|median| median > MEDIAN_MAX) {
         wrong.push(format!("half of the bugs should be found within {MEDIAN_MAX} seeds"));
     }
-    wrong.dedup();
     wrong
 }

@@ -7,12 +7,17 @@ use crate::{
         Case,
         swarm::{self, Size},
     },
-    judge::Oracle,
+    judge::{Oracle, judge},
     run::{self, Options, Setup},
     shrink::{Limits, Shrunk, shrink},
 };
 use quebert_dispatcher::planted::{Bug, plant};
 use std::ops::RangeInclusive;
+
+/// Tasks and faults of a case that is small enough.
+pub const SMALL: usize = 3;
+/// Cases that are made small until one is small enough.
+const SHRUNK_MAX: u64 = 5;
 
 /// How to look for bugs.
 #[derive(Debug, Clone)]
@@ -23,7 +28,7 @@ pub struct Search {
     pub size: Size,
     /// Goes on after the first find, and counts.
     pub count: bool,
-    /// How long to make the first find smaller.
+    /// How long to make each of the first finds smaller, until one is small enough.
     pub shrink: Option<Limits>,
 }
 
@@ -54,6 +59,10 @@ pub struct Found {
 pub fn look_for(bug: Bug, search: &Search) -> Found {
     let mut found = Found { bug, tried: 0, shown: 0, first: None, small: None, false_alarms: Vec::new() };
     for seed in search.seeds.clone() {
+        let wants_small = search.shrink.is_some() && !found.is_small() && found.shown < SHRUNK_MAX;
+        if found.first.is_some() && !search.count && !wants_small {
+            break;
+        }
         let case = swarm::case(seed, search.size);
         found.tried += 1;
         let Some(oracle) = shows(bug, &case).first().copied() else { continue };
@@ -62,23 +71,39 @@ pub fn look_for(bug: Bug, search: &Search) -> Found {
             continue;
         }
         found.shown += 1;
-        if found.first.is_none() {
-            found.first = Some((seed, oracle));
+        found.first.get_or_insert((seed, oracle));
+        if let Some(limits) = search.shrink.filter(|_| wants_small) {
             let fails = |case: &Case| shows(bug, case).contains(&oracle) && keeps(case);
-            found.small = search.shrink.and_then(|limits| shrink(&case, fails, limits));
-        }
-        if !search.count {
-            break;
+            found.take(shrink(&case, fails, limits));
         }
     }
     found
 }
 
+impl Found {
+    /// Whether its smallest case is small enough.
+    pub fn is_small(&self) -> bool {
+        self.small.as_ref().is_some_and(|small| small.case.tasks.len().max(small.case.faults.len()) <= SMALL)
+    }
+
+    fn take(&mut self, other: Option<Shrunk>) {
+        let size = |small: &Shrunk| small.case.tasks.len() + small.case.faults.len();
+        if let Some(other) = other
+            && self.small.as_ref().is_none_or(|small| size(&other) < size(small))
+        {
+            self.small = Some(other);
+        }
+    }
+}
+
 /// The promises that a case breaks with the bug.
 fn shows(bug: Bug, case: &Case) -> Vec<Oracle> {
-    let _planted = plant(bug);
-    let report = run::run(case, &setup(case), &Options::default());
-    report.violations.iter().map(|violation| violation.oracle).collect()
+    let report = {
+        let _planted = plant(bug);
+        run::play(case, &setup(case), &Options::default())
+    };
+    // The judge goes by the policies of the dispatcher, and must not have the bug itself.
+    judge(case, &report.entries, &report.ran).iter().map(|violation| violation.oracle).collect()
 }
 
 /// Whether a case keeps all promises without a bug.

@@ -7,7 +7,7 @@ mod campaign;
 #[cfg(test)]
 mod tests;
 
-pub use campaign::{Found, Search, look_for, median};
+pub use campaign::{Found, SMALL, Search, look_for, median};
 
 use crate::{case::Case, run::Setup};
 use broker::PlantedBroker;

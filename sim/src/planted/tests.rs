@@ -1,3 +1,5 @@
+//! What is planted around the port does what it says, and is looked for as the campaign says.
+
 use super::*;
 use crate::{
     judge::Oracle,

@@ -7,8 +7,12 @@
 mod fewer;
 mod plainer;
 
-use crate::{case::Case, draw::Draw};
-use std::{collections::BTreeSet, time::Duration};
+use crate::case::Case;
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hasher},
+    time::Duration,
+};
 
 /// When to stop, though more might be possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub fn shrink(case: &Case, fails: impl FnMut(&Case) -> bool, limits: Limits) -> 
     }
     loop {
         let before = search.steps;
+        plainer::narrow(&mut search);
         fewer::tasks(&mut search);
         fewer::faults(&mut search);
         fewer::hosts(&mut search);
@@ -84,7 +89,7 @@ impl<F: FnMut(&Case) -> bool> Search<F> {
         if smaller == self.best || smaller.check().is_err() || self.is_over() {
             return false;
         }
-        if !self.tried.insert(Draw::new(0).of(&smaller.to_json()).number()) {
+        if !self.tried.insert(hash(&smaller)) {
             return false;
         }
         self.runs += 1;
@@ -109,6 +114,13 @@ impl<F: FnMut(&Case) -> bool> Search<F> {
     fn spent(&self) -> Duration {
         cpu_time().saturating_sub(self.from)
     }
+}
+
+/// A number for a case; the same for equal ones.
+fn hash(case: &Case) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&serde_json::to_vec(case).unwrap_or_default());
+    hasher.finish()
 }
 
 /// CPU time of this thread, as Linux tells it (proc_pid_schedstat(5): the first figure, in nanoseconds). Elsewhere always

@@ -29,6 +29,26 @@ pub(super) fn world<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
     }
 }
 
+/// Lanes get one slot, and take one delivery at a time: what needs many tasks with many slots may need few with one.
+/// Where that makes nothing smaller, [`world`] sets them back to their defaults.
+pub(super) fn narrow<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
+    if search.best.tasks.len() <= 1 {
+        return;
+    }
+    search.offer_with(|case| {
+        let spec = &mut case.world.dispatcher;
+        for lane in &mut spec.lanes {
+            (lane.slots_own, lane.slots_max) = (1, 1);
+        }
+        spec.slots_shared = 0;
+        Some(())
+    });
+    search.offer_with(|case| {
+        case.world.dispatcher.lanes.iter_mut().for_each(|lane| lane.window = 1);
+        Some(())
+    });
+}
+
 /// A world of as many hosts and lanes, with nothing else of its own.
 fn plain_world(of: &WorldSpec) -> WorldSpec {
     let lanes = of.dispatcher.lanes.iter();

@@ -1,3 +1,5 @@
+//! Shrinking, with promises that a test makes up: what is left still breaks the same one.
+
 use super::*;
 use crate::{
     case::{
@@ -196,4 +198,15 @@ fn a_limit_ends_the_search_with_the_best_so_far() {
     let spin = |_: &Case| (0..2_000_000_u64).map(std::hint::black_box).sum::<u64>() > 0;
     let shrunk = shrink(&large(), spin, Limits { runs: u32::MAX, cpu: Duration::from_millis(1) }).unwrap();
     assert!(shrunk.runs < 5 || shrunk.cpu.is_zero(), "{}", shrunk.runs);
+}
+
+#[test]
+fn what_needs_every_slot_taken_is_shown_with_one_slot() {
+    let full = |case: &Case| {
+        let spec = &case.world.dispatcher.lanes[0];
+        case.tasks.iter().filter(|task| task.lane == 0).count() > spec.slots_max as usize
+    };
+    let Shrunk { case, .. } = shrunk(full);
+    assert_eq!((case.tasks.len(), case.world.dispatcher.lanes[0].slots_max), (2, 1));
+    assert_eq!(case.world.dispatcher.lanes[0].window, LaneSpec::named("high", 3).window, "what does not matter is plain");
 }

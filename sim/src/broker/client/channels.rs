@@ -93,10 +93,16 @@ impl Channels {
         }
     }
 
-    /// When a source that fails is to be tried again.
-    pub(super) fn retry_at(&self) -> Option<Duration> {
-        let open = |source: &Source| self.all.values().any(|channel| channel.source == *source);
-        self.failing.iter().filter(|(source, _)| !open(source)).map(|(_, failing)| failing.at).min()
+    /// When a source that fails is to be tried again. A paused one is not: its moment would come and pass.
+    pub(super) fn retry_at(&self, orders: &Orders) -> Option<Duration> {
+        if self.failing.is_empty() {
+            return None;
+        }
+        let is_tried = |source: &Source| {
+            orders.wanted.get(source).is_some_and(|want| !want.paused)
+                && !self.all.values().any(|channel| channel.source == *source)
+        };
+        self.failing.iter().filter(|(source, _)| is_tried(source)).map(|(_, failing)| failing.at).min()
     }
 
     /// Sorts settlements by channel, as frames. What is of a former opening, or settled already, is left out.

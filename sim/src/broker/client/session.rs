@@ -290,13 +290,13 @@ impl Session {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.shared.env.now();
         let mut done = false;
-        let mut next = self.channels.retry_at();
-        if next.is_some_and(|at| at <= now) {
-            self.shared.orders().wants_changed = true;
-            (done, next) = (true, None);
-        }
         let shared = self.shared.clone();
         let orders = &mut *shared.orders();
+        let mut next = self.channels.retry_at(orders);
+        if next.is_some_and(|at| at <= now) {
+            orders.wants_changed = true;
+            (done, next) = (true, None);
+        }
         if orders.told_settled.len() < orders.delays.len() {
             for (step, since) in &orders.delays {
                 if orders.told_delays.insert(*step) {

@@ -108,3 +108,28 @@ fn an_alarm_blocks_publishes_and_not_acks() {
         }
     });
 }
+
+#[test]
+fn a_source_that_fails_and_is_paused_is_let_be() {
+    let spec = BrokerSpec::default();
+    let cancel = |_: &mut dyn Controls, cluster: &Cluster| cluster.cancel_consumer(Duration::from_secs(5), CLIENT, "q");
+    let cues: Vec<(u64, Play)> = vec![(5_000, Box::new(cancel))];
+    play(&spec.clone(), cues, move |env, cluster| {
+        let spec = spec.clone();
+        async move {
+            let source = Source::Queue("q".into());
+            cluster.declare(&"q".into());
+            let (broker, mut events) = start(&env, &spec);
+            broker.open(source.clone(), 1);
+            until(&mut events, |event| matches!(event, BrokerEvent::Closed { .. }).then_some(())).await;
+            broker.pause(&source);
+            // Past the moment at which it would have been tried again.
+            sleep(Duration::from_secs(60)).await;
+            let target = Target::Queue("q".into());
+            assert_eq!(broker.depth(target).await.unwrap().consumers, 0);
+            broker.close(&source);
+            broker.open(source, 1);
+            until(&mut events, |event| matches!(event, BrokerEvent::Opened { .. }).then_some(())).await;
+        }
+    });
+}

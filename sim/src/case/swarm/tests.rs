@@ -1,3 +1,5 @@
+//! Every case of a swarm is one that can be run, whatever its seed, and the swarm reaches what it is meant to.
+
 use super::*;
 use crate::case::{FaultKind, work::Reply};
 use std::collections::BTreeSet;

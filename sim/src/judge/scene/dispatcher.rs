@@ -325,10 +325,9 @@ impl Process {
             Slot::Own => lane.own_used = lane.own_used.saturating_sub(1),
             Slot::Shared => lane.shared_used = lane.shared_used.saturating_sub(1),
         }
-        for count in [self.busy.get_mut(&over.executor), self.busy_of.get_mut(&(over.lane, over.executor))] {
-            if let Some(count) = count {
-                *count = count.saturating_sub(1);
-            }
+        let (all, of_lane) = (self.busy.get_mut(&over.executor), self.busy_of.get_mut(&(over.lane, over.executor)));
+        for count in [all, of_lane].into_iter().flatten() {
+            *count = count.saturating_sub(1);
         }
         Some(over.slot)
     }
@@ -345,11 +344,10 @@ fn in_hand(process: &Process, task: TaskNo, lane: &str, may: impl Fn(&Hold) -> b
 fn settled_holds(process: &Process, task: TaskNo, lane: &str, result: Settlement, attempts: u32) -> Candidates {
     let moved = matches!(result, Settlement::Retried | Settlement::DeadLettered | Settlement::Expired);
     let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
-    let rules: [&dyn Fn(&Hold) -> bool; 3] = [
-        &|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved,
-        &|hold| idle(hold) && hold.attempts == attempts,
-        &idle,
-    ];
+    let rules: [&dyn Fn(&Hold) -> bool; 2] =
+        [&|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved, &|hold| {
+            idle(hold) && hold.attempts == attempts
+        }];
     first_of(process, task, lane, &rules)
 }
 

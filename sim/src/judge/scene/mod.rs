@@ -307,7 +307,7 @@ impl<'a> Scene<'a> {
         let process = self.processes.get_mut(&by)?;
         let may = |hold: &&Hold| {
             hold.settled.is_none()
-                && fits(&hold.source, target)
+                && fits(hold, target)
                 && hold.running.is_none()
                 && (hold.received_at.is_some() || hold.leaving || matches!(hold.source, Source::Delay(_)))
         };
@@ -315,11 +315,11 @@ impl<'a> Scene<'a> {
         let narrow = |all: &[&Hold], right: &dyn Fn(&Hold) -> bool| -> Vec<CopyNo> {
             all.iter().filter(|hold| right(hold)).map(|hold| hold.copy).collect()
         };
-        // First those that are not replaced yet and count as many attempts; then what is published again.
+        let counts = |hold: &Hold| hold.attempts == attempts;
+        // First those that are not replaced yet and count as many attempts; then what is published again; and then whatever
+        // is not replaced, with other notes than it should have.
         let rules: [&dyn Fn(&Hold) -> bool; 3] =
-            [&|hold| !hold.replaced && hold.attempts == attempts, &|hold| !hold.replaced, &|hold| {
-                hold.attempts == attempts
-            }];
+            [&|hold| !hold.replaced && counts(hold), &counts, &|hold| !hold.replaced];
         let found = rules.iter().map(|rule| narrow(&all, rule)).find(|found| !found.is_empty())?;
         let [only] = found[..] else { return None };
         let hold = process.holds.get_mut(&only)?;
@@ -390,7 +390,7 @@ impl<'a> Scene<'a> {
         if let Some(host) = self.take_back(copy, Place::Gone)
             && let Some(process) = self.processes.get_mut(&host)
         {
-            process.gone(copy);
+            process.gone(copy, self.case.world.broker.relocates);
         }
     }
 
@@ -399,6 +399,9 @@ impl<'a> Scene<'a> {
         // Whether what was sent was done is open from here on, unless it was given back on purpose, unsent.
         if let Some(task) = self.subject.task.and_then(|task| self.tasks.get_mut(&task)) {
             task.returns += 1;
+            // Its next one may be there.
+            let next = |other: &CopyNo| self.copies.get(other).is_some_and(|other| other.parent == Some(copy));
+            task.parallel |= task.copies.iter().any(next);
         }
         // What a process that is no more had sent, its successor does not tell.
         let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving || hold.replaced);
@@ -463,7 +466,7 @@ impl<'a> Scene<'a> {
     /// Everything of a task in a dispatcher's hands that a message for that target may take the place of.
     fn held_before(&self, host: Host, task: TaskNo, target: &Target) -> Vec<CopyNo> {
         let Some(process) = self.processes.get(&host) else { return Vec::new() };
-        process.holds_of(task).filter(|hold| fits(&hold.source, target)).map(|hold| hold.copy).collect()
+        process.holds_of(task).filter(|hold| fits(hold, target)).map(|hold| hold.copy).collect()
     }
 
     /// From here on that dispatcher may ack this message.
@@ -477,11 +480,12 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Whether a message from that source can be moved to that target: back from the grid, into it, round again, or to where
-/// it came from.
-fn fits(source: &Source, target: &Target) -> bool {
-    match (source, target) {
-        (Source::Queue(queue), Target::Queue(other) | Target::Dead(other)) => queue == other,
+/// Whether a message can be moved from there to that target: back from the grid, into it, round again; into its own queue
+/// only a repetition, to be counted.
+fn fits(hold: &Hold, target: &Target) -> bool {
+    match (&hold.source, target) {
+        (Source::Queue(queue), Target::Queue(other)) => queue == other && hold.redelivered,
+        (Source::Queue(queue), Target::Dead(other)) => queue == other,
         (Source::Queue(_), Target::Delay(_)) | (Source::Delay(_), _) => true,
     }
 }

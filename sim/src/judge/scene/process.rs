@@ -226,16 +226,22 @@ impl Process {
     }
 
     /// The broker has let go of it.
-    pub(super) fn gone(&mut self, copy: CopyNo) {
-        // An attempt that goes on all the same is not forgotten.
-        if self.holds.get(&copy).is_some_and(|hold| hold.running.is_none()) {
+    ///
+    /// Where ack and publish are one transaction, the dispatcher hears of it later: `early`.
+    pub(super) fn gone(&mut self, copy: CopyNo, early: bool) {
+        let over = |hold: &Hold| {
+            let told = hold.settled.is_some() || matches!(hold.source, Source::Delay(_));
+            // An attempt that goes on all the same is not forgotten.
+            told || (!early && hold.running.is_none())
+        };
+        if self.holds.get(&copy).is_some_and(over) {
             self.forget(copy);
         }
     }
 
     /// The broker has it back, as the dispatcher wished.
     pub(super) fn given_back(&mut self, copy: CopyNo) {
-        self.gone(copy);
+        self.gone(copy, false);
     }
 
     /// Forgets a hold.

@@ -159,8 +159,8 @@ impl Tale {
             number,
             destination: format!("http://executor-{executor}").parse().unwrap(),
             body_bytes: 0,
-            at,
             trace: None,
+            at,
         })
     }
 
@@ -201,8 +201,8 @@ impl Tale {
             class: if status.is_some() { "5xx" } else { "timeout" },
             status,
             detail: None,
-            duration,
             trace: None,
+            duration,
         })
     }
 
@@ -230,14 +230,13 @@ impl Tale {
     }
 
     pub(super) fn settled(&mut self, task: u32, result: Settlement) -> &mut Self {
-        self.event(Event::Settled {
-            lane: self.name(),
-            result,
-            task: Some(id(task)),
-            attempts: 1,
-            age: None,
-            trace: None,
-        })
+        let ended = self.entries.iter().filter_map(|entry| match &entry.what {
+            What::Event(Event::AttemptEnded { task: of, number, .. }) if *of == id(task) => Some(*number),
+            _ => None,
+        });
+        let attempts = ended.max().unwrap_or(0);
+        let (lane, task) = (self.name(), Some(id(task)));
+        self.event(Event::Settled { lane, result, task, attempts, age: None, trace: None })
     }
 
     pub(super) fn acked(&mut self, copy: u64) -> &mut Self {

@@ -1,0 +1,72 @@
+//! Both worlds judge the same cases alike: what keeps its promises in the one does so in the other, and a bug that the one
+//! shows the other shows, too.
+
+use quebert_sim::{
+    case::{
+        Case, scenario,
+        swarm::{self, Size},
+    },
+    net::Kind,
+    run::{self, Options, Setup},
+};
+use std::collections::BTreeSet;
+
+/// The promises that a case breaks in a world.
+fn broken(case: &Case, kind: Kind) -> BTreeSet<String> {
+    let report = run::run(case, &Setup::default(), &Options { kind, ..Options::default() });
+    report.violations.iter().map(|violation| format!("{}: {}", violation.oracle, violation.detail)).collect()
+}
+
+#[test]
+fn every_scenario_is_judged_alike() {
+    for scenario in scenario::ALL {
+        let case = (scenario.case)();
+        let [fast, turmoil] = [Kind::Fast, Kind::Turmoil].map(|kind| broken(&case, kind));
+        assert_eq!(fast, turmoil, "{}", scenario.name);
+    }
+}
+
+#[test]
+fn the_cases_of_seeds_are_judged_alike() {
+    for seed in 1..=10 {
+        let case = swarm::case(seed, Size::default());
+        let [fast, turmoil] = [Kind::Fast, Kind::Turmoil].map(|kind| broken(&case, kind));
+        assert_eq!(fast, turmoil, "seed {seed}");
+    }
+}
+
+#[cfg(feature = "planted")]
+mod with_bugs {
+    use super::*;
+    use quebert_dispatcher::planted::{Bug, plant};
+    use quebert_sim::{
+        judge::{Oracle, judge},
+        planted::setup,
+    };
+
+    /// Bugs, a scenario that shows each, and the promise that it breaks there.
+    const SHOWN: [(Bug, &str, Oracle); 6] = [
+        (Bug::AckBeforeDispatch, "kill_between_settle_steps", Oracle::AtLeastOnce),
+        (Bug::LostDeadLetter, "poison_flood", Oracle::AtLeastOnce),
+        (Bug::RetryAfterIgnored, "retry_after_storm", Oracle::Backoff),
+        (Bug::SlotLeaked, "mixed_work", Oracle::Liveness),
+        (Bug::WindowForgotten, "slow_executor", Oracle::Bounded),
+        (Bug::StaleTag, "broker_restart", Oracle::AtLeastOnce),
+    ];
+
+    #[test]
+    fn a_bug_is_seen_in_both_worlds() {
+        for (bug, name, promise) in SHOWN {
+            let case = (scenario::named(name).unwrap().case)();
+            for kind in [Kind::Fast, Kind::Turmoil] {
+                let report = {
+                    let _planted = plant(bug);
+                    run::play(&case, &setup(&case), &Options { kind, ..Options::default() })
+                };
+                let broken = judge(&case, &report.entries, &report.ran);
+                let broken: BTreeSet<_> = broken.iter().map(|violation| violation.oracle).collect();
+                assert!(broken.contains(&promise), "{bug} in {name}, {kind:?} world: {broken:?}");
+            }
+        }
+    }
+}
