@@ -82,7 +82,8 @@ impl Liveness {
         for (at, lane) in process.lanes.iter().enumerate() {
             let key = (host, at);
             let settling = lane.resuming && lane.gauges != (0, 0);
-            let shut = !(lane.open && !lane.resuming) && !lane.paused && !settling && !process.draining;
+            let wanted = !lane.paused && !settling && !process.draining;
+            let shut = wanted && (!lane.open || lane.resuming);
             if !shut || self.failed.contains(&key) {
                 if lane.open {
                     self.failed.remove(&key);

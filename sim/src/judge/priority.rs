@@ -108,17 +108,14 @@ impl Priority {
             (*of, *passed) = none();
         }
         let starved = spec.pass_over_max.is_some_and(|most| passed[to].0 >= most);
-        for lane in 0..spec.lanes.len() {
-            if lane == to {
-                continue;
-            }
+        for (lane, passed) in passed.iter_mut().enumerate().filter(|(lane, _)| *lane != to) {
             let room = process.lanes[lane].used() < process.lanes[lane].slots_max;
             let waits = scene.waits_for_slot(host, lane).filter(|_| room);
-            passed[lane].0 = passed[lane].0.saturating_add(1);
-            passed[lane].1 = if waits.is_some() { passed[lane].1.saturating_add(1) } else { 0 };
+            passed.0 = passed.0.saturating_add(1);
+            passed.1 = if waits.is_some() { passed.1.saturating_add(1) } else { 0 };
             let (name, other) = (&spec.lanes[to].name, &spec.lanes[lane].name);
-            if let Some(most) = self.bounds[lane].filter(|most| passed[lane].1 > *most) {
-                let times = passed[lane].1;
+            if let Some(most) = self.bounds[lane].filter(|most| passed.1 > *most) {
+                let times = passed.1;
                 found.broken(
                     scene.subject.task,
                     format_args!("lane {other} was passed over {times} times in a row at {host}, of {most} at most"),

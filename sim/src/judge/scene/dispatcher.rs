@@ -325,10 +325,9 @@ impl Process {
             Slot::Own => lane.own_used = lane.own_used.saturating_sub(1),
             Slot::Shared => lane.shared_used = lane.shared_used.saturating_sub(1),
         }
-        for count in [self.busy.get_mut(&over.executor), self.busy_of.get_mut(&(over.lane, over.executor))] {
-            if let Some(count) = count {
-                *count = count.saturating_sub(1);
-            }
+        let (all, of_lane) = (self.busy.get_mut(&over.executor), self.busy_of.get_mut(&(over.lane, over.executor)));
+        for count in [all, of_lane].into_iter().flatten() {
+            *count = count.saturating_sub(1);
         }
         Some(over.slot)
     }

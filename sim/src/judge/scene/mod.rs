@@ -307,7 +307,7 @@ impl<'a> Scene<'a> {
         let process = self.processes.get_mut(&by)?;
         let may = |hold: &&Hold| {
             hold.settled.is_none()
-                && fits(&hold.source, target)
+                && fits(hold, target)
                 && hold.running.is_none()
                 && (hold.received_at.is_some() || hold.leaving || matches!(hold.source, Source::Delay(_)))
         };
@@ -466,7 +466,7 @@ impl<'a> Scene<'a> {
     /// Everything of a task in a dispatcher's hands that a message for that target may take the place of.
     fn held_before(&self, host: Host, task: TaskNo, target: &Target) -> Vec<CopyNo> {
         let Some(process) = self.processes.get(&host) else { return Vec::new() };
-        process.holds_of(task).filter(|hold| fits(&hold.source, target)).map(|hold| hold.copy).collect()
+        process.holds_of(task).filter(|hold| fits(hold, target)).map(|hold| hold.copy).collect()
     }
 
     /// From here on that dispatcher may ack this message.
@@ -480,11 +480,12 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Whether a message from that source can be moved to that target: back from the grid, into it, round again, or to where
-/// it came from.
-fn fits(source: &Source, target: &Target) -> bool {
-    match (source, target) {
-        (Source::Queue(queue), Target::Queue(other) | Target::Dead(other)) => queue == other,
+/// Whether a message can be moved from there to that target: back from the grid, into it, round again; into its own queue
+/// only a repetition, to be counted.
+fn fits(hold: &Hold, target: &Target) -> bool {
+    match (&hold.source, target) {
+        (Source::Queue(queue), Target::Queue(other)) => queue == other && hold.redelivered,
+        (Source::Queue(queue), Target::Dead(other)) => queue == other,
         (Source::Queue(_), Target::Delay(_)) | (Source::Delay(_), _) => true,
     }
 }
