@@ -19,6 +19,7 @@ pub struct Panel {
     links: Vec<(&'static str, &'static str)>,
     stacked: bool,
     signed: bool,
+    colors: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,7 @@ impl Panel {
             links: Vec::new(),
             stacked: false,
             signed: false,
+            colors: Vec::new(),
         }
     }
 
@@ -118,6 +120,12 @@ impl Panel {
     #[must_use]
     pub fn stacked(self) -> Self {
         Self { stacked: true, ..self }
+    }
+
+    /// Series that always have the same colour, by name.
+    #[must_use]
+    pub fn colors(self, colors: &[(&'static str, &'static str)]) -> Self {
+        Self { colors: colors.to_vec(), ..self }
     }
 
     /// Below 0, too.
@@ -175,7 +183,7 @@ impl Panel {
             "description": self.description,
             "datasource": source(),
             "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height},
-            "fieldConfig": {"defaults": self.defaults(), "overrides": []},
+            "fieldConfig": {"defaults": self.defaults(), "overrides": self.overrides()},
             "options": self.options(),
             "targets": targets.collect::<Vec<_>>(),
         });
@@ -215,6 +223,16 @@ impl Panel {
             defaults.as_object_mut().expect("it is one").remove("custom");
         }
         defaults
+    }
+
+    fn overrides(&self) -> Vec<Value> {
+        let fixed = |&(name, color): &(&str, &str)| {
+            json!({
+                "matcher": {"id": "byName", "options": name},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+            })
+        };
+        self.colors.iter().map(fixed).collect()
     }
 
     fn custom(&self) -> Value {
