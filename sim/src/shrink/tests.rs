@@ -208,5 +208,9 @@ fn what_needs_every_slot_taken_is_shown_with_one_slot() {
     };
     let Shrunk { case, .. } = shrunk(full);
     assert_eq!((case.tasks.len(), case.world.dispatcher.lanes[0].slots_max), (2, 1));
-    assert_eq!(case.world.dispatcher.lanes[0].window, LaneSpec::named("high", 3).window, "what does not matter is plain");
+    assert_eq!(
+        case.world.dispatcher.lanes[0].window,
+        LaneSpec::named("high", 3).window,
+        "what does not matter is plain"
+    );
 }
