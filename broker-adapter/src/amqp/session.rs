@@ -253,20 +253,35 @@ impl Session {
     /// Publishes to a target; declares a delay queue or dead letters that are missing. Ends when the message is safe.
     pub(crate) async fn publish(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
         self.publish_confirmed(target, message).await?;
+        if self.known.ripe_at(target).is_none_or(|at| at <= Instant::now()) {
+            return Ok(());
+        }
         let mut lost = self.lost();
+        tokio::select! {
+            biased;
+            _ = lost.wait_for(Option::is_some) => {
+                Err(PublishError::Unknown("the session was lost while the queue was new".into()))
+            }
+            there = self.outlives_its_youth(target) => {
+                let unknown = || PublishError::Unknown("the broker does not say that the new queue is still there".into());
+                there.then_some(()).ok_or_else(unknown)
+            }
+        }
+    }
+
+    /// Waits until the target's queue is old enough, and then asks for it. That no time was seen to be lost is not enough: a
+    /// broker that lost power has said nothing, and one that answers over this connection was there all the time.
+    async fn outlives_its_youth(&self, target: &Target) -> bool {
         // The stream may tell meanwhile that the queue is older than it seems.
         let mut known = self.known.subscribe();
         while let Some(ripe_at) = self.known.ripe_at(target).filter(|at| *at > Instant::now()) {
             tokio::select! {
                 biased;
-                _ = lost.wait_for(Option::is_some) => {
-                    return Err(PublishError::Unknown("the session was lost while the queue was new".into()));
-                }
                 Ok(()) = known.changed() => {}
                 () = tokio::time::sleep_until(ripe_at) => {}
             }
         }
-        Ok(())
+        self.depth(target).await.is_some()
     }
 
     async fn publish_confirmed(&self, target: &Target, message: &Message) -> Result<(), PublishError> {

@@ -237,23 +237,23 @@ impl Shared {
         }
     }
 
-    /// Waits until a confirmation from there can be relied on.
-    pub(super) async fn ripens(&self, target: &Target) -> Result<(), PublishError> {
+    /// Waits until a confirmation from there can be relied on. Whether it had to.
+    pub(super) async fn ripens(&self, target: &Target) -> Result<bool, PublishError> {
         let since = match target {
-            Target::Queue(_) => return Ok(()),
+            Target::Queue(_) => return Ok(false),
             Target::Delay(step) => self.orders().delays.get(step).copied().unwrap_or_default(),
             Target::Dead(_) => self.began,
         };
         let left = self.ripe_at(since).saturating_sub(self.env.now());
         if left.is_zero() {
-            return Ok(());
+            return Ok(false);
         }
         tokio::select! {
             biased;
             () = self.changed.notified() => {
                 Err(PublishError::Unknown("the session was lost while the queue was new".to_owned()))
             }
-            () = sleep(left) => Ok(()),
+            () = sleep(left) => Ok(true),
         }
     }
 
