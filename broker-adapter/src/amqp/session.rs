@@ -253,35 +253,43 @@ impl Session {
     /// Publishes to a target; declares a delay queue or dead letters that are missing. Ends when the message is safe.
     pub(crate) async fn publish(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
         self.publish_confirmed(target, message).await?;
-        if self.known.ripe_at(target).is_none_or(|at| at <= Instant::now()) {
-            return Ok(());
-        }
         let mut lost = self.lost();
-        tokio::select! {
-            biased;
-            _ = lost.wait_for(Option::is_some) => {
-                Err(PublishError::Unknown("the session was lost while the queue was new".into()))
-            }
-            there = self.outlives_its_youth(target) => {
-                let unknown = || PublishError::Unknown("the broker does not say that the new queue is still there".into());
-                there.then_some(()).ok_or_else(unknown)
-            }
-        }
-    }
-
-    /// Waits until the target's queue is old enough, and then asks for it. That no time was seen to be lost is not enough: a
-    /// broker that lost power has said nothing, and one that answers over this connection was there all the time.
-    async fn outlives_its_youth(&self, target: &Target) -> bool {
         // The stream may tell meanwhile that the queue is older than it seems.
         let mut known = self.known.subscribe();
+        let mut was_young = false;
         while let Some(ripe_at) = self.known.ripe_at(target).filter(|at| *at > Instant::now()) {
+            was_young = true;
             tokio::select! {
                 biased;
+                _ = lost.wait_for(Option::is_some) => {
+                    return Err(PublishError::Unknown("the session was lost while the queue was new".into()));
+                }
                 Ok(()) = known.changed() => {}
                 () = tokio::time::sleep_until(ripe_at) => {}
             }
         }
-        self.depth(target).await.is_some()
+        if was_young { self.has_outlived_its_youth(target).await } else { Ok(()) }
+    }
+
+    /// A node whose machine lost its power says nothing, and may be back without the queue before the silence is noticed.
+    /// Only an answer over this very session shows that the node has lived on while the queue was new.
+    async fn has_outlived_its_youth(&self, target: &Target) -> Result<(), PublishError> {
+        let looked = apply::look_at_queue(&mut self.requests(), &self.queue_of(target)).await;
+        looked.map(drop).map_err(|fault| {
+            if let Target::Delay(step) = target {
+                self.forget_delay(*step);
+            }
+            PublishError::Unknown(format!("the queue is new, and whether it is still there: {}", fault.words()))
+        })
+    }
+
+    fn queue_of(&self, target: &Target) -> String {
+        let topology = &self.config.topology;
+        match target {
+            Target::Queue(queue) => queue.to_string(),
+            Target::Delay(step) => topology.delay_queue(*step),
+            Target::Dead(queue) => topology.dead_queue_of(queue),
+        }
     }
 
     async fn publish_confirmed(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
@@ -322,13 +330,7 @@ impl Session {
 
     /// How many messages and consumers a target has.
     pub(crate) async fn depth(&self, target: &Target) -> Option<Depth> {
-        let topology = &self.config.topology;
-        let name = match target {
-            Target::Queue(queue) => queue.to_string(),
-            Target::Delay(step) => topology.delay_queue(*step),
-            Target::Dead(queue) => topology.dead_queue_of(queue),
-        };
-        let (ready, consumers) = apply::look_at_queue(&mut self.requests(), &name).await.ok()?;
+        let (ready, consumers) = apply::look_at_queue(&mut self.requests(), &self.queue_of(target)).await.ok()?;
         Some(Depth { ready: ready.into(), consumers: consumers.into() })
     }
 

@@ -52,12 +52,7 @@ impl SimBroker {
                 return Err(PublishError::NotConnected("no session with the broker".to_owned()));
             };
             match timeout_at(deadline, answered).await {
-                Ok(Ok(Ok(()))) if !shared.ripens(&target).await? => Ok(()),
-                // That no loss was seen is not enough: a broker that lost power has said nothing.
-                Ok(Ok(Ok(()))) => match ask_depth(&shared, target).await {
-                    Some(_) => Ok(()),
-                    None => Err(PublishError::Unknown("nobody says that the new queue is still there".to_owned())),
-                },
+                Ok(Ok(Ok(()))) => shared.ripens(&target).await,
                 Ok(Ok(error)) => error,
                 Ok(Err(_)) => Err(PublishError::Unknown("the session was lost".to_owned())),
                 Err(_) if shared.give_up(letter) => {
@@ -109,7 +104,11 @@ impl Broker for SimBroker {
 
     fn depth(&self, target: Target) -> BoxFuture<'static, Option<Depth>> {
         let shared = self.shared.clone();
-        Box::pin(async move { ask_depth(&shared, target).await })
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            shared.question(target, answer)?;
+            timeout_at(Instant::now() + QUESTION_LIMIT, answered).await.ok()?.ok()?
+        })
     }
 
     fn stop(&self) -> BoxFuture<'static, ()> {
@@ -117,12 +116,6 @@ impl Broker for SimBroker {
         shared.stop();
         Box::pin(async move { shared.ended().await })
     }
-}
-
-async fn ask_depth(shared: &Shared, target: Target) -> Option<Depth> {
-    let (answer, answered) = oneshot::channel();
-    shared.question(target, answer)?;
-    timeout_at(Instant::now() + QUESTION_LIMIT, answered).await.ok()?.ok()?
 }
 
 impl Drop for SimBroker {

@@ -47,7 +47,7 @@ impl Rabbit {
             self.crash_acked(at, acked, kept);
         }
         self.crash_transfers(at);
-        // One that moves in a transaction has its tables in the same: nothing RabbitMQ does, and so not this either.
+        // A broker whose moves are transactions has no queues that it could forget.
         if how.is_some() && self.spec.nodes == 1 && !self.spec.relocates {
             self.forget_young(at);
         }
