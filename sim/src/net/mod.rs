@@ -1,5 +1,5 @@
 //! The network, as hosts see it, and the stage that hosts stand on. Two worlds are behind it: [`fast`], an event-driven
-//! network in memory on one paused clock, and [`reference`], turmoil. Code on hosts can't tell which.
+//! network in memory on one paused clock, and [`mod@reference`], turmoil. Code on hosts can't tell which.
 
 pub mod fast;
 pub mod reference;

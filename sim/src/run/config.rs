@@ -13,11 +13,11 @@ use std::{collections::BTreeMap, time::Duration};
 pub const HOLD_MAX: Duration = Duration::from_secs(1);
 /// The window of each delay queue, as in the program.
 pub const DELAY_WINDOW: u16 = 64;
-/// How long a task beyond its destination's share waits before it is put off, and for how long, as in the program.
+/// How long a task beyond its destination's share waits before it is put off, as in the program.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// See [`PATIENCE`].
+/// For how long a task beyond its destination's share is put off at least, as in the program.
 pub const PUT_OFF_MIN: Duration = Duration::from_secs(1);
-/// See [`PATIENCE`].
+/// And at most.
 pub const PUT_OFF_MAX: Duration = Duration::from_secs(60);
 
 /// The config of every dispatcher of a world, but for its seed.

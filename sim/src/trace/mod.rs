@@ -30,7 +30,7 @@ pub fn header(case: &Case, kind: Kind) -> String {
     format!("# quebert-sim trace {FORMAT} case={} seed={} world={world} quebert={release}", case_hash(case), case.seed)
 }
 
-/// A whole trace: [`header`], then a [`line`] for each entry. It ends with a line's end.
+/// A whole trace: [`header`], then a [`line()`] for each entry. It ends with a line's end.
 pub fn text(case: &Case, kind: Kind, entries: &[Entry]) -> String {
     // A line is about 90 bytes long.
     let mut text = String::with_capacity(128 + entries.len() * 96);

@@ -1,5 +1,5 @@
 //! The reference world: turmoil, a simulated network of somebody else's. One turmoil host per host, each with a paused
-//! runtime of its own; time goes in ticks of [`TICK`], which is what it costs. It has the controls of the fast world,
+//! runtime of its own; time goes in ticks of `TICK`, which is what it costs. It has the controls of the fast world,
 //! and programs can't tell the two apart but by what is listed here.
 //!
 //! - **Ticks.** What is sent arrives at the next tick at the earliest, so that a hop takes up to 10 ms whatever its latency.
