@@ -73,6 +73,8 @@ pub struct Subject {
     pub copy: Option<CopyNo>,
     /// What the dispatcher had of it: after the entry, or as it was last if the entry ended it.
     pub hold: Option<Hold>,
+    /// In whose hands it was, if it left them.
+    pub from: Option<Host>,
     /// The dispatcher has several deliveries of the task that this could be about: `hold` is a guess.
     pub unsure: bool,
     /// The slot that an attempt got, or had.
@@ -252,7 +254,7 @@ impl<'a> Scene<'a> {
     }
 
     fn on_stored(&mut self, copy: CopyNo, target: &Target, task: Option<TaskNo>, by: Host, attempts: u32) {
-        let replaced = task.and_then(|task| self.replaced_by(by, task, target, attempts));
+        let replaced = task.and_then(|task| self.replaced_by(copy, by, task, target, attempts));
         let (parent, due) = match &replaced {
             Some((parent, due)) => (Some(*parent), *due),
             None => (None, None),
@@ -299,12 +301,13 @@ impl<'a> Scene<'a> {
     /// the delivery that waits for one, while the task itself goes round.
     fn replaced_by(
         &mut self,
+        copy: CopyNo,
         by: Host,
         task: TaskNo,
         target: &Target,
         attempts: u32,
     ) -> Option<(CopyNo, Option<Timestamp>)> {
-        let process = self.processes.get_mut(&by)?;
+        let process = self.processes.get(&by)?;
         let may = |hold: &&Hold| {
             hold.settled.is_none()
                 && fits(hold, target)
@@ -316,14 +319,16 @@ impl<'a> Scene<'a> {
             all.iter().filter(|hold| right(hold)).map(|hold| hold.copy).collect()
         };
         let counts = |hold: &Hold| hold.attempts == attempts;
-        // First those that are not replaced yet and count as many attempts; then what is published again; and then whatever
-        // is not replaced, with other notes than it should have.
-        let rules: [&dyn Fn(&Hold) -> bool; 3] =
-            [&|hold| !hold.replaced && counts(hold), &counts, &|hold| !hold.replaced];
+        let copies = &self.copies;
+        // It may be published again as long as the one before is not confirmed.
+        let open = |hold: &Hold| hold.next.and_then(|next| copies.get(&next)).is_none_or(|next| !next.confirmed);
+        // What counts as many attempts; then what is published again though it was confirmed, which nobody heard; and then
+        // whatever there is, with other notes than it should have.
+        let rules: [&dyn Fn(&Hold) -> bool; 3] = [&|hold| open(hold) && counts(hold), &counts, &open];
         let found = rules.iter().map(|rule| narrow(&all, rule)).find(|found| !found.is_empty())?;
         let [only] = found[..] else { return None };
-        let hold = process.holds.get_mut(&only)?;
-        hold.replaced = true;
+        let hold = self.processes.get_mut(&by)?.holds.get_mut(&only)?;
+        hold.next = Some(copy);
         Some((only, hold.due))
     }
 
@@ -355,7 +360,7 @@ impl<'a> Scene<'a> {
                 unsaved: false,
                 due,
                 leaving: false,
-                replaced: false,
+                next: None,
                 settled: None,
                 lost: false,
                 known,
@@ -383,6 +388,7 @@ impl<'a> Scene<'a> {
             opened.unsettled = opened.unsettled.saturating_sub(1);
         }
         self.subject.hold = self.processes.get(&host).and_then(|process| process.holds.get(&copy)).cloned();
+        self.subject.from = Some(host);
         Some(host)
     }
 
@@ -404,7 +410,7 @@ impl<'a> Scene<'a> {
             task.parallel |= task.copies.iter().any(next);
         }
         // What a process that is no more had sent, its successor does not tell.
-        let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving || hold.replaced);
+        let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving || hold.next.is_some());
         if let Some(task) = self.subject.task.and_then(|task| self.tasks.get_mut(&task))
             && sent
         {

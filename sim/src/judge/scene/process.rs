@@ -48,8 +48,8 @@ pub struct Hold {
     pub due: Option<Timestamp>,
     /// On its way into another queue, or out of our hands.
     pub leaving: bool,
-    /// A message that takes its place is stored.
-    pub replaced: bool,
+    /// A message that takes its place is stored: the latest one.
+    pub next: Option<CopyNo>,
     /// How the dispatcher counted it when it was done with it, and when.
     pub settled: Option<(Duration, Settlement)>,
     /// The dispatcher knows that its delivery is lost.
@@ -178,6 +178,8 @@ pub struct Process {
     pub limits: Vec<Option<u32>>,
     /// The latest moment that its clock has shown.
     pub wall_max: Timestamp,
+    /// Two attempts of one name had different slots: which of them ended first is not told.
+    pub slots_unsure: bool,
     pub(super) arrivals: u64,
 }
 
@@ -199,6 +201,7 @@ impl Process {
             down: false,
             limits: Vec::new(),
             wall_max: Timestamp::from_millis(i64::MIN),
+            slots_unsure: false,
             arrivals: 0,
         }
     }

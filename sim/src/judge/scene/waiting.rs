@@ -48,13 +48,23 @@ impl Scene<'_> {
             && hold.settled.is_none()
             && !hold.lost
             && !hold.leaving
-            && !hold.replaced
+            && hold.next.is_none()
             && received_at < self.now
             && is_due
             && !expires
             && !used_up
             && busy_of == 0
             && busy < self.case.world.dispatcher.destination_slots
+    }
+
+    /// Whether a fault may have frozen a host since then. A frozen host has no timers, and afterwards all of them at once.
+    pub fn was_frozen(&self, frozen: Host, since: Duration) -> bool {
+        self.case.faults.iter().any(|fault| {
+            let ends = Duration::from_millis(fault.end_ms().min(self.case.heal_at_ms));
+            matches!(fault.kind, FaultKind::Freeze { host } if host == frozen)
+                && Duration::from_millis(fault.at_ms) <= self.now
+                && ends >= since
+        })
     }
 
     /// Whether nothing was wrong between a dispatcher and the broker since then, traces of earlier faults included.
