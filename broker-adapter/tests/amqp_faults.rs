@@ -285,6 +285,32 @@ async fn a_frozen_broker_is_noticed_by_its_missing_heartbeats() {
     client.broker.stop().await;
 }
 
+/// A node that is silent when a queue is old enough may have lost its power before that, and the queue with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_to_a_new_delay_queue_counts_only_when_the_broker_has_been_heard_after_its_youth() {
+    let node = node().await;
+    let mut client = Client::start(config(node.url(), &[]));
+    client.connected().await;
+    let target = Target::Delay(Step::all().nth(30).unwrap());
+    let publishing = tokio::spawn({
+        let (broker, target) = (client.broker.clone(), target.clone());
+        async move { broker.publish(target, message(1)).await }
+    });
+    let end = Instant::now() + LIMIT;
+    while client.broker.depth(target.clone()).await.is_none_or(|depth| depth.ready == 0) {
+        assert!(Instant::now() < end, "it was not stored");
+        sleep(Duration::from_millis(50)).await;
+    }
+    node.freeze();
+    // Nothing tells that it waits for the frozen node; before, it ended when the queue was old enough.
+    sleep(RIPE_AFTER + Duration::from_millis(500)).await;
+    let too_soon = publishing.is_finished();
+    node.thaw();
+    assert!(!too_soon, "it counted, though nothing was heard of the broker");
+    timeout(LIMIT, publishing).await.unwrap().unwrap().unwrap();
+    client.broker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_alarm_blocks_publishes_and_not_acks() {
     let node = node().await;

@@ -256,7 +256,9 @@ impl Session {
         let mut lost = self.lost();
         // The stream may tell meanwhile that the queue is older than it seems.
         let mut known = self.known.subscribe();
+        let mut was_young = false;
         while let Some(ripe_at) = self.known.ripe_at(target).filter(|at| *at > Instant::now()) {
+            was_young = true;
             tokio::select! {
                 biased;
                 _ = lost.wait_for(Option::is_some) => {
@@ -266,7 +268,28 @@ impl Session {
                 () = tokio::time::sleep_until(ripe_at) => {}
             }
         }
-        Ok(())
+        if was_young { self.has_outlived_its_youth(target).await } else { Ok(()) }
+    }
+
+    /// A node whose machine lost its power says nothing, and may be back without the queue before the silence is noticed.
+    /// Only an answer over this very session shows that the node has lived on while the queue was new.
+    async fn has_outlived_its_youth(&self, target: &Target) -> Result<(), PublishError> {
+        let looked = apply::look_at_queue(&mut self.requests(), &self.queue_of(target)).await;
+        looked.map(drop).map_err(|fault| {
+            if let Target::Delay(step) = target {
+                self.forget_delay(*step);
+            }
+            PublishError::Unknown(format!("the queue is new, and whether it is still there: {}", fault.words()))
+        })
+    }
+
+    fn queue_of(&self, target: &Target) -> String {
+        let topology = &self.config.topology;
+        match target {
+            Target::Queue(queue) => queue.to_string(),
+            Target::Delay(step) => topology.delay_queue(*step),
+            Target::Dead(queue) => topology.dead_queue_of(queue),
+        }
     }
 
     async fn publish_confirmed(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
@@ -307,13 +330,7 @@ impl Session {
 
     /// How many messages and consumers a target has.
     pub(crate) async fn depth(&self, target: &Target) -> Option<Depth> {
-        let topology = &self.config.topology;
-        let name = match target {
-            Target::Queue(queue) => queue.to_string(),
-            Target::Delay(step) => topology.delay_queue(*step),
-            Target::Dead(queue) => topology.dead_queue_of(queue),
-        };
-        let (ready, consumers) = apply::look_at_queue(&mut self.requests(), &name).await.ok()?;
+        let (ready, consumers) = apply::look_at_queue(&mut self.requests(), &self.queue_of(target)).await.ok()?;
         Some(Depth { ready: ready.into(), consumers: consumers.into() })
     }
 

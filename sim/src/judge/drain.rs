@@ -6,7 +6,8 @@
 //! * A dispatcher that drains ends by its deadline. The slack, [`STOP`], is for the last acks and the end of the connection.
 //!   Not judged if something was wrong between it and the broker: then there is somebody to wait for.
 //! * It does not end before its deadline while an attempt is under way whose delivery it has.
-//! * What it has settled before its orderly end does not come back, if nothing was wrong between it and the broker.
+//! * What it has settled before its orderly end does not come back with its connection's end, if nothing was wrong between
+//!   it and the broker: acks go out before, and what is given back goes back on purpose.
 
 use super::{Found, Oracle, Promise, scene::Scene};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     host::Host,
     net::Ran,
 };
-use quebert_dispatcher::event::{Event, Settlement};
+use quebert_dispatcher::event::Event;
 use std::{collections::BTreeSet, time::Duration};
 
 /// How long a broker's client may take for its last words.
@@ -99,9 +100,9 @@ fn ended(scene: &Scene<'_>, host: Host, found: &mut Found) {
 /// Something came back that its dispatcher had settled before it ended.
 fn came_back(scene: &Scene<'_>, why: &str, found: &mut Found) {
     let Some(hold) = &scene.subject.hold else { return };
-    let Some((settled_at, result)) = hold.settled.filter(|(_, result)| *result != Settlement::Requeued) else { return };
+    let Some((settled_at, result)) = hold.settled else { return };
     let holds = |process: &super::scene::Process| {
-        process.ended_at.is_some() && !process.down && process.holds.get(&hold.copy).is_some_and(|h| h.tag == hold.tag)
+        process.draining && !process.down && process.holds.get(&hold.copy).is_some_and(|h| h.tag == hold.tag)
     };
     let Some((host, _)) = scene.processes.iter().find(|(_, process)| holds(process)) else { return };
     if scene.is_undisturbed(*host, settled_at.saturating_sub(Duration::from_secs(1))) {

@@ -12,7 +12,8 @@
 //!
 //! "Certainly waits" is meant strictly: first attempts only, well after their moment and before their expiry, for a
 //! destination where nothing of that lane is under way. Which slots are taken can be seen only without a mediator, whose
-//! hooks have slots before an attempt starts; with one, only the last point is judged.
+//! hooks have slots before an attempt starts; with one, only the limits of
+//! single lanes are judged.
 
 use super::{Found, Oracle, Promise, scene::Scene};
 use crate::{
@@ -60,12 +61,16 @@ impl Promise for Priority {
         match event {
             Event::AttemptStarted { lane, .. } => {
                 let Some(lane) = scene.lane(lane) else { return };
-                slots_are_kept(scene, process, lane, found);
-                if scene.subject.slot == Some(Slot::Shared) && !scene.case.world.dispatcher.mediator {
+                // An attempt may have got its slot before its hook was asked, under other limits.
+                if !(process.reconfigured && scene.case.world.dispatcher.mediator) {
+                    slots_are_kept(scene, process, lane, found);
+                }
+                let told = !scene.case.world.dispatcher.mediator && !process.slots_unsure;
+                if scene.subject.slot == Some(Slot::Shared) && told {
                     self.shared_slot_went(scene, entry.host, process.number, lane, found);
                 }
             }
-            Event::Held { .. } if !scene.case.world.dispatcher.mediator => {
+            Event::Held { .. } if !scene.case.world.dispatcher.mediator && !process.slots_unsure => {
                 no_slot_is_left(scene, entry.host, process, found);
             }
             _ => {}
@@ -93,7 +98,8 @@ fn slots_are_kept(scene: &Scene<'_>, process: &Process, lane: usize, found: &mut
         );
     }
     let all = process.shared_used();
-    if all > shared {
+    let told = !scene.case.world.dispatcher.mediator && !process.slots_unsure;
+    if all > shared && told {
         found.broken(scene.subject.task, format_args!("{all} shared slots are in use, of {shared}"));
     }
 }

@@ -252,8 +252,11 @@ impl CaseDirector {
                 self.bring_up(now, host, world);
             }
         }
+    }
+
+    /// A process that has ended is started again, as a supervisor would, unless its fault goes on.
+    fn restart_ended(&mut self, now: Duration, world: &mut dyn Controls) {
         for host in (1..=self.case.world.dispatchers).map(Host::Dispatcher) {
-            // A process that has ended is started again, as a supervisor would.
             let ended = self.common.crew.with(host, |member| std::mem::take(&mut member.ended));
             if ended && !self.down.contains(&host) {
                 if self.kept_ended(host) {
@@ -313,6 +316,7 @@ impl Director for CaseDirector {
             self.schedule.remove(&(at, cue));
             self.cue(now, cue, world);
         }
+        self.restart_ended(now, world);
         if self.all_settled() {
             let since = *self.settled_since.get_or_insert(now);
             if now >= since + QUIET {

@@ -20,11 +20,13 @@ use std::{
 };
 use tokio::{
     sync::{Notify, oneshot},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// How old a queue is before a confirmation from it counts, as with the production adapter.
 const RIPE_AFTER: Duration = Duration::from_secs(5);
+/// How long the broker may take to say that a queue is there.
+const LOOK_LIMIT: Duration = Duration::from_secs(15);
 
 /// Where a publish's fate is told.
 pub(super) type Answering = oneshot::Sender<Result<(), PublishError>>;
@@ -253,7 +255,23 @@ impl Shared {
             () = self.changed.notified() => {
                 Err(PublishError::Unknown("the session was lost while the queue was new".to_owned()))
             }
-            () = sleep(left) => Ok(()),
+            () = sleep(left) => self.has_outlived_its_youth(target).await,
+        }
+    }
+
+    /// A node that lost its power says nothing, and may be back without the queue before the silence is noticed. Only an
+    /// answer over this very session shows that the node has lived on, as in the adapter.
+    async fn has_outlived_its_youth(&self, target: &Target) -> Result<(), PublishError> {
+        let unknown = || PublishError::Unknown("nothing was heard of the broker after the queue was new".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.question(target.clone(), answer).ok_or_else(unknown)?;
+        tokio::select! {
+            biased;
+            () = self.changed.notified() => Err(unknown()),
+            depth = timeout(LOOK_LIMIT, answered) => match depth {
+                Ok(Ok(Some(_))) => Ok(()),
+                _ => Err(unknown()),
+            },
         }
     }
 

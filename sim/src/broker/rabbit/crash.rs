@@ -47,7 +47,8 @@ impl Rabbit {
             self.crash_acked(at, acked, kept);
         }
         self.crash_transfers(at);
-        if how.is_some() && self.spec.nodes == 1 {
+        // A broker whose moves are transactions has no queues that it could forget.
+        if how.is_some() && self.spec.nodes == 1 && !self.spec.relocates {
             self.forget_young(at);
         }
         // A queue whose head has lived long enough notices that when it is touched, and not before.

@@ -187,7 +187,7 @@ impl Scene<'_> {
         let Some(process) = self.processes.get_mut(&host) else { return };
         let slot = process.occupy(at, executor, shared, (no, number), now);
         let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
-        let stays = |hold: &Hold| !hold.leaving && !hold.replaced;
+        let stays = |hold: &Hold| !hold.leaving && hold.next.is_none();
         let rules: [&dyn Fn(&Hold) -> bool; 3] = [
             &|hold| idle(hold) && stays(hold) && hold.attempts + 1 == number,
             &|hold| idle(hold) && stays(hold),
@@ -260,7 +260,7 @@ impl Scene<'_> {
             (Some(no), Some(process)) => in_hand(process, no, lane, |hold| {
                 let counts = attempts.is_none_or(|attempts| hold.attempts == attempts);
                 // What was scheduled and could not be any more, as when it expires before it is due, is told of again.
-                hold.received_at.is_some() && hold.running.is_none() && !hold.replaced && counts
+                hold.received_at.is_some() && hold.running.is_none() && hold.next.is_none() && counts
             }),
             _ => self.poison_in_hand(host, lane),
         };
@@ -280,6 +280,7 @@ impl Scene<'_> {
         let specs = &self.case.world.dispatcher.lanes;
         let Some(process) = self.processes.get_mut(&host).filter(|process| !process.limits.is_empty()) else { return };
         let slots = process.limits.remove(0);
+        process.reconfigured = true;
         for (lane, spec) in process.lanes.iter_mut().zip(specs) {
             lane.slots_max = slots.unwrap_or(spec.slots_max);
             lane.slots_own = spec.slots_own.min(lane.slots_max);
@@ -316,6 +317,7 @@ impl Process {
     /// An attempt is over.
     fn vacate(&mut self, key: (TaskNo, u32)) -> Option<Slot> {
         let all = self.running.get_mut(&key)?;
+        self.slots_unsure |= all.iter().any(|one| one.slot != all[0].slot);
         let over = all.pop()?;
         if all.is_empty() {
             self.running.remove(&key);
@@ -345,7 +347,7 @@ fn settled_holds(process: &Process, task: TaskNo, lane: &str, result: Settlement
     let moved = matches!(result, Settlement::Retried | Settlement::DeadLettered | Settlement::Expired);
     let idle = |hold: &Hold| hold.received_at.is_some() && hold.running.is_none();
     let rules: [&dyn Fn(&Hold) -> bool; 2] =
-        [&|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.replaced) == moved, &|hold| {
+        [&|hold| idle(hold) && hold.attempts == attempts && (hold.leaving || hold.next.is_some()) == moved, &|hold| {
             idle(hold) && hold.attempts == attempts
         }];
     first_of(process, task, lane, &rules)

@@ -73,6 +73,8 @@ pub struct Subject {
     pub copy: Option<CopyNo>,
     /// What the dispatcher had of it: after the entry, or as it was last if the entry ended it.
     pub hold: Option<Hold>,
+    /// In whose hands it was, if it left them.
+    pub from: Option<Host>,
     /// The dispatcher has several deliveries of the task that this could be about: `hold` is a guess.
     pub unsure: bool,
     /// The slot that an attempt got, or had.
@@ -252,13 +254,15 @@ impl<'a> Scene<'a> {
     }
 
     fn on_stored(&mut self, copy: CopyNo, target: &Target, task: Option<TaskNo>, by: Host, attempts: u32) {
-        let replaced = task.and_then(|task| self.replaced_by(by, task, target, attempts));
+        let replaced = task.and_then(|task| self.replaced_by(copy, by, task, target, attempts));
         let (parent, due) = match &replaced {
             Some((parent, due)) => (Some(*parent), *due),
             None => (None, None),
         };
         let held = |copy: &CopyNo| matches!(self.copies[copy].place, Place::Unsettled(host, _) if host == by);
         let replaces = parent.as_ref().is_some_and(held);
+        let process = self.processes.get(&by).zip(task);
+        let several = process.is_some_and(|(process, task)| process.holds_of(task).count() > 1);
         let stored = Copy {
             task,
             target: target.clone(),
@@ -279,7 +283,7 @@ impl<'a> Scene<'a> {
             // A second message beside the first: published twice, or put in the place of one that is back in its queue.
             let doubtful = match by {
                 Host::Producer(_) => !task.copies.is_empty(),
-                _ => twin || !replaces,
+                _ => twin || !replaces || (task.parallel && several),
             };
             task.copies.push(copy);
             task.parallel |= doubtful;
@@ -299,31 +303,38 @@ impl<'a> Scene<'a> {
     /// the delivery that waits for one, while the task itself goes round.
     fn replaced_by(
         &mut self,
+        copy: CopyNo,
         by: Host,
         task: TaskNo,
         target: &Target,
         attempts: u32,
     ) -> Option<(CopyNo, Option<Timestamp>)> {
-        let process = self.processes.get_mut(&by)?;
-        let may = |hold: &&Hold| {
-            hold.settled.is_none()
-                && fits(hold, target)
-                && hold.running.is_none()
-                && (hold.received_at.is_some() || hold.leaving || matches!(hold.source, Source::Delay(_)))
+        let process = self.processes.get(&by)?;
+        let may = |hold: &&Hold| hold.settled.is_none() && hold.running.is_none() && fits(hold, target);
+        let stopped = |hold: &Hold| match &hold.source {
+            Source::Queue(queue) => self.lane(queue).is_none_or(|lane| process.is_stopped(lane)),
+            Source::Delay(_) => true,
         };
+        // What waits in hand for its next attempt is published only when its lane stops. So this is not of it: it has been
+        // on its way since another connection.
+        let may = |hold: &&Hold| may(hold) && (hold.leaving || !hold.unsaved || hold.next.is_some() || stopped(hold));
         let all: Vec<&Hold> = process.holds_of(task).filter(may).collect();
         let narrow = |all: &[&Hold], right: &dyn Fn(&Hold) -> bool| -> Vec<CopyNo> {
             all.iter().filter(|hold| right(hold)).map(|hold| hold.copy).collect()
         };
         let counts = |hold: &Hold| hold.attempts == attempts;
-        // First those that are not replaced yet and count as many attempts; then what is published again; and then whatever
-        // is not replaced, with other notes than it should have.
+        let copies = &self.copies;
+        // It may be published again as long as the one before is not confirmed.
+        let open = |hold: &Hold| hold.next.and_then(|next| copies.get(&next)).is_none_or(|next| !next.confirmed);
+        // What counts as many attempts; then what is published again though it was confirmed, which nobody heard; and then
+        // whatever there is, with other notes than it should have.
+        let prompt = self.publishes_are_prompt(by);
         let rules: [&dyn Fn(&Hold) -> bool; 3] =
-            [&|hold| !hold.replaced && counts(hold), &counts, &|hold| !hold.replaced];
+            [&|hold| open(hold) && counts(hold), &counts, &|hold| open(hold) && prompt];
         let found = rules.iter().map(|rule| narrow(&all, rule)).find(|found| !found.is_empty())?;
         let [only] = found[..] else { return None };
-        let hold = process.holds.get_mut(&only)?;
-        hold.replaced = true;
+        let hold = self.processes.get_mut(&by)?.holds.get_mut(&only)?;
+        hold.next = Some(copy);
         Some((only, hold.due))
     }
 
@@ -355,7 +366,7 @@ impl<'a> Scene<'a> {
                 unsaved: false,
                 due,
                 leaving: false,
-                replaced: false,
+                next: None,
                 settled: None,
                 lost: false,
                 known,
@@ -383,6 +394,7 @@ impl<'a> Scene<'a> {
             opened.unsettled = opened.unsettled.saturating_sub(1);
         }
         self.subject.hold = self.processes.get(&host).and_then(|process| process.holds.get(&copy)).cloned();
+        self.subject.from = Some(host);
         Some(host)
     }
 
@@ -390,7 +402,9 @@ impl<'a> Scene<'a> {
         if let Some(host) = self.take_back(copy, Place::Gone)
             && let Some(process) = self.processes.get_mut(&host)
         {
-            process.gone(copy, self.case.world.broker.relocates);
+            let next = process.holds.get(&copy).and_then(|hold| hold.next);
+            let heard = next.and_then(|next| self.copies.get(&next)).is_some_and(|next| next.confirmed);
+            process.gone(copy, self.case.world.broker.relocates && !heard);
         }
     }
 
@@ -404,7 +418,7 @@ impl<'a> Scene<'a> {
             task.parallel |= task.copies.iter().any(next);
         }
         // What a process that is no more had sent, its successor does not tell.
-        let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving || hold.replaced);
+        let sent = self.subject.hold.as_ref().is_none_or(|hold| hold.sent_since || hold.leaving || hold.next.is_some());
         if let Some(task) = self.subject.task.and_then(|task| self.tasks.get_mut(&task))
             && sent
         {
@@ -460,6 +474,10 @@ impl<'a> Scene<'a> {
         };
         for done in before {
             self.done(done, to);
+            let gone = self.copies.get(&done).is_some_and(|copy| !copy.is_there());
+            if let Some(process) = self.processes.get_mut(&to).filter(|_| gone) {
+                process.gone_head(done);
+            }
         }
     }
 
@@ -486,6 +504,7 @@ fn fits(hold: &Hold, target: &Target) -> bool {
     match (&hold.source, target) {
         (Source::Queue(queue), Target::Queue(other)) => queue == other && hold.redelivered,
         (Source::Queue(queue), Target::Dead(other)) => queue == other,
-        (Source::Queue(_), Target::Delay(_)) | (Source::Delay(_), _) => true,
+        (Source::Queue(_), Target::Delay(_)) => hold.received_at.is_some() || hold.leaving,
+        (Source::Delay(_), _) => true,
     }
 }
