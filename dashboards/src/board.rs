@@ -1,7 +1,7 @@
 //! A dashboard as Grafana's classic JSON (schema version 39): panels, variables, layout. Which panels there are is said in
 //! `boards`; what they must have, whoever writes them, is checked in `check`.
 
-use crate::panel::Panel;
+use crate::{boards::S, panel::Panel};
 use serde_json::{Value, json};
 
 /// A dashboard to be.
@@ -104,7 +104,7 @@ fn annotations() -> Vec<Value> {
     let own = |name: &str, metric: &str, color: &str| {
         json!({
             "name": name, "enable": true, "hide": false, "iconColor": color, "datasource": source(),
-            "expr": format!("{metric}{{job=~\"$job\",instance=~\"$instance\"}} * 1000"), "useValueForTime": true,
+            "expr": format!("{metric}{{{S}}} * 1000 and on (job, instance) quebert_build_info{{{S}}}"), "useValueForTime": true,
             "titleFormat": name, "textFormat": "{{instance}}", "tagKeys": "instance", "step": "60s",
         })
     };

@@ -18,6 +18,8 @@ pub struct Panel {
     mappings: Vec<(&'static str, &'static str, &'static str)>,
     links: Vec<(&'static str, &'static str)>,
     stacked: bool,
+    signed: bool,
+    colors: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,8 @@ impl Panel {
             mappings: Vec::new(),
             links: Vec::new(),
             stacked: false,
+            signed: false,
+            colors: Vec::new(),
         }
     }
 
@@ -116,6 +120,18 @@ impl Panel {
     #[must_use]
     pub fn stacked(self) -> Self {
         Self { stacked: true, ..self }
+    }
+
+    /// Series that always have the same colour, by name.
+    #[must_use]
+    pub fn colors(self, colors: &[(&'static str, &'static str)]) -> Self {
+        Self { colors: colors.to_vec(), ..self }
+    }
+
+    /// Below 0, too.
+    #[must_use]
+    pub fn signed(self) -> Self {
+        Self { signed: true, ..self }
     }
 
     /// Green below the first, orange up to the second, red from there.
@@ -167,7 +183,7 @@ impl Panel {
             "description": self.description,
             "datasource": source(),
             "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height},
-            "fieldConfig": {"defaults": self.defaults(), "overrides": []},
+            "fieldConfig": {"defaults": self.defaults(), "overrides": self.overrides()},
             "options": self.options(),
             "targets": targets.collect::<Vec<_>>(),
         });
@@ -191,13 +207,15 @@ impl Panel {
         let links = self.links.iter().map(|(title, url)| json!({"title": title, "url": url, "targetBlank": false}));
         let mut defaults = json!({
             "unit": self.unit,
-            "min": 0,
             "mappings": mappings,
             "links": links.collect::<Vec<_>>(),
             "thresholds": {"mode": "absolute", "steps": steps.collect::<Vec<_>>()},
             "color": {"mode": if self.look == Look::Lines { "palette-classic" } else { "thresholds" }},
             "custom": self.custom(),
         });
+        if !self.signed {
+            defaults["min"] = json!(0);
+        }
         if let Some(max) = self.max {
             defaults["max"] = json!(max);
         }
@@ -205,6 +223,16 @@ impl Panel {
             defaults.as_object_mut().expect("it is one").remove("custom");
         }
         defaults
+    }
+
+    fn overrides(&self) -> Vec<Value> {
+        let fixed = |&(name, color): &(&str, &str)| {
+            json!({
+                "matcher": {"id": "byName", "options": name},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+            })
+        };
+        self.colors.iter().map(fixed).collect()
     }
 
     fn custom(&self) -> Value {
@@ -215,8 +243,9 @@ impl Panel {
         json!({
             "drawStyle": "line",
             "lineInterpolation": "linear",
-            "lineWidth": 1,
-            "fillOpacity": if self.stacked { 30 } else { 8 },
+            // The edges of a dozen empty areas would lie on each other as one thick line.
+            "lineWidth": if self.stacked { 0 } else { 1 },
+            "fillOpacity": if self.stacked { 60 } else { 0 },
             "showPoints": "never",
             "spanNulls": false,
             "stacking": {"mode": mode, "group": "A"},
@@ -224,9 +253,19 @@ impl Panel {
         })
     }
 
+    /// Beside the lines where there is room, what matters most at first. Below them a table would show two rows, and a list
+    /// shows a dozen names.
+    fn legend(&self) -> Value {
+        if self.width < WIDE {
+            return json!({"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []});
+        }
+        json!({
+            "displayMode": "table", "placement": "right", "showLegend": true, "calcs": ["lastNotNull", "max"],
+            "sortBy": "Max", "sortDesc": true,
+        })
+    }
+
     fn options(&self) -> Value {
-        let legend =
-            json!({"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": ["lastNotNull", "max"]});
         match self.look {
             Look::Stat => json!({
                 "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false},
@@ -237,7 +276,7 @@ impl Panel {
                 "textMode": "auto",
                 "wideLayout": true,
             }),
-            Look::Lines => json!({"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}),
+            Look::Lines => json!({"legend": self.legend(), "tooltip": {"mode": "multi", "sort": "desc"}}),
             Look::States => json!({
                 "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
                 "tooltip": {"mode": "single", "sort": "none"},
@@ -289,3 +328,6 @@ impl Look {
         }
     }
 }
+
+/// Columns from which a legend has room beside its lines.
+const WIDE: u32 = 12;

@@ -63,9 +63,12 @@ fn the_adapters_know_no_program() {
 }
 
 #[test]
-fn the_simulation_knows_no_program_and_no_rabbitmq() {
+fn the_simulation_knows_no_program_no_rabbitmq_and_no_dashboards() {
     let dependencies = dependencies_of("quebert-sim", "normal,build");
-    forbid("quebert-sim", &dependencies, &["quebert", "lapin", "axum", "tracing-subscriber"]);
+    forbid("quebert-sim", &dependencies, &["quebert", "lapin", "axum", "tracing-subscriber", "quebert-dashboards"]);
+    // Its tests hold the alerts against simulated disasters.
+    let with_tests = dependencies_of("quebert-sim", "normal,build,dev");
+    forbid("quebert-sim", &with_tests, &["quebert", "lapin", "axum", "tracing-subscriber"]);
 }
 
 #[test]

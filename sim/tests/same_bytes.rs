@@ -9,7 +9,8 @@ use std::{
 
 /// Runs `quebert-sim meta`.
 fn meta(arguments: &[&str]) -> (Output, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_quebert-sim")).arg("meta").args(arguments).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_quebert-sim")).arg("meta").args(arguments).output().expect("it can be run");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output, text)
 }
@@ -52,10 +53,10 @@ fn every_select_says_which_branch_goes_first() {
 
 fn each_file(path: &Path, look: &mut impl FnMut(&Path, &str)) {
     if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            each_file(&entry.unwrap().path(), look);
+        for entry in fs::read_dir(path).expect("a folder") {
+            each_file(&entry.expect("a file").path(), look);
         }
     } else if path.extension().is_some_and(|end| end == "rs") {
-        look(path, &fs::read_to_string(path).unwrap());
+        look(path, &fs::read_to_string(path).expect("text"));
     }
 }

@@ -1,6 +1,6 @@
 //! How much more can it take? Slots, the work that needs them, and what a dispatcher costs.
 
-use super::{R, RQ, S, SQ, common, queues, rate, sum};
+use super::{R, RQ, S, SQ, common, of_dispatchers, queues, rate, sum};
 use crate::{
     board::Board,
     panel::{Panel, Teach},
@@ -53,7 +53,7 @@ fn queues_load(settings: &Settings) -> Vec<Panel> {
         .size(12, 8)
         .query("needed", rate("", "quebert_dispatch_duration_seconds_sum", S))
         .query("there", sum("", &format!("quebert_queue_concurrency_limit{{{S}}}"))),
-        Panel::lines("Wait and work, p99", "s", Teach {
+        Panel::lines("Wait, p99", "s", Teach {
             shows: "the recorded 99th percentile of the wait for the first attempt over 5 minutes.",
             healthy: "below the wait objective.",
             act: "it bends upwards when slots in use pass four fifths: that is where capacity ends.",
@@ -78,6 +78,10 @@ fn queues_load(settings: &Settings) -> Vec<Panel> {
     ]
 }
 
+fn cpu() -> String {
+    of_dispatchers(&format!("rate(process_cpu_seconds_total{{{S}}}{R})"))
+}
+
 fn dispatchers() -> Vec<Panel> {
     vec![
         Panel::lines("CPU for 1000 attempts", "s", Teach {
@@ -89,7 +93,7 @@ fn dispatchers() -> Vec<Panel> {
             "CPU",
             format!(
                 "1000 * {} / ({} > 0)",
-                rate("", "process_cpu_seconds_total", S),
+                sum("", &cpu()),
                 rate("", "quebert_dispatch_attempts_total", SQ)
             ),
         ),
@@ -98,14 +102,13 @@ fn dispatchers() -> Vec<Panel> {
             healthy: "below 0.8; one dispatcher does its work on one core, the API has a thread of its own.",
             act: "near 1: start another dispatcher, nothing else is needed.",
         })
-        .query("{{instance}}", format!("rate(process_cpu_seconds_total{{{S}}}{R})")),
+        .query("{{instance}}", cpu()),
         Panel::lines("Memory by dispatcher", "bytes", Teach {
             shows: "resident memory of each dispatcher.",
             healthy: "flat after warm-up; it follows windows times body sizes.",
             act: "a steady rise is worth a report. Lower lane windows or limits.body_bytes to bound it.",
         })
-        .query("{{instance}}", format!("process_resident_memory_bytes{{{S}}}"))
-        .query("{{instance}} virtual", format!("process_virtual_memory_bytes{{{S}}}")),
+        .query("{{instance}}", of_dispatchers(&format!("process_resident_memory_bytes{{{S}}}"))),
         Panel::lines("Attempts by dispatcher", "reqps", Teach {
             shows: "requests to executors a second, by dispatcher.",
             healthy: "about the same for all at one RabbitMQ.",
@@ -123,6 +126,6 @@ fn dispatchers() -> Vec<Panel> {
             healthy: "flat.",
             act: "a rise means blocking work, such as a mediator of yours that blocks.",
         })
-        .query("{{instance}}", format!("process_threads{{{S}}}")),
+        .query("{{instance}}", of_dispatchers(&format!("process_threads{{{S}}}"))),
     ]
 }

@@ -42,14 +42,22 @@ pub(super) fn board(settings: &Settings) -> Board {
             act: "connect, dns, tls: it can't be reached. reset, protocol: it breaks off. timeout: too slow. 429: it asks \
                   for less. 4xx: the request is wrong. 5xx: its own logs.",
         })
-        .size(16, 8)
+        .size(24, 8)
         .stacked()
         .query("{{destination}} {{outcome}}", rate("destination, outcome", "quebert_dispatch_attempts_total", SD)),
+        Panel::heatmap("Attempt duration", "s", Teach {
+            shows: "how many attempts took how long. Points are single tasks: their id leads to the logs.",
+            healthy: "one dark band.",
+            act: "a band at attempt_timeout: requests without an answer. Two bands: caches, or two kinds of tasks.",
+        })
+        .size(12, 8)
+        .exemplars("{{le}}", buckets("quebert_dispatch_duration_seconds", SD)),
         Panel::lines("Mean duration by success", "s", Teach {
             shows: "how long attempts took on average: ok is 2xx, error is all else.",
             healthy: "errors no slower than successes.",
             act: "slow errors are timeouts, which hold slots: a shorter attempt_timeout sets them free.",
         })
+        .size(12, 8)
         .query(
             "{{destination}} {{outcome}}",
             format!(
@@ -58,18 +66,12 @@ pub(super) fn board(settings: &Settings) -> Board {
                 rate("destination, outcome", "quebert_dispatch_duration_seconds_count", SD)
             ),
         ),
-        Panel::heatmap("Attempt duration", "s", Teach {
-            shows: "how many attempts took how long. Points are single tasks: their id leads to the logs.",
-            healthy: "one dark band.",
-            act: "a band at attempt_timeout: requests without an answer. Two bands: caches, or two kinds of tasks.",
-        })
-        .size(16, 8)
-        .exemplars("{{le}}", buckets("quebert_dispatch_duration_seconds", SD)),
         Panel::lines("In flight and limit", "short", Teach {
             shows: "requests under way to each destination, and the most that may be.",
             healthy: "below the limit.",
             act: "at the limit: its tasks are put off while others go on. Raise destinations.slots, if it can take more.",
         })
+        .size(12, 8)
         .query("{{destination}} in flight", format!("sum by (destination) (quebert_destination_in_flight{{{SD}}})"))
         .query("{{destination}} limit", format!("sum by (destination) (quebert_destination_concurrency_limit{{{SD}}})")),
         Panel::states("Distrusted", Teach {
@@ -78,7 +80,7 @@ pub(super) fn board(settings: &Settings) -> Board {
             act: "the next answer of any kind ends it by itself. For long: it is dead or cut off, see Outcomes.",
         })
         .means(&[("0", "no", "green"), ("1", "distrusted", "red")])
-        .size(24, 8)
+        .size(12, 8)
         .query("{{destination}}", format!("max by (destination) (quebert_destination_circuit_open{{{SD}}})")),
         Panel::lines("Destinations without a label", "short", Teach {
             shows: "events of destinations beyond metrics.max_destinations; they are counted as _other.",

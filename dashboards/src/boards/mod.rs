@@ -29,7 +29,7 @@ pub fn all(settings: &Settings) -> Vec<Board> {
 }
 
 /// Matchers of everything.
-const S: &str = r#"job=~"$job",instance=~"$instance""#;
+pub(crate) const S: &str = r#"job=~"$job",instance=~"$instance""#;
 /// Of what has a queue.
 const SQ: &str = r#"job=~"$job",instance=~"$instance",queue=~"$queue""#;
 /// Of what has a destination.
@@ -52,6 +52,11 @@ fn sum(by: &str, of: &str) -> String {
 fn quantile(q: impl Display, by: &str, metric: &str, of: &str) -> String {
     let by = if by.is_empty() { "le".to_owned() } else { format!("{by}, le") };
     format!("histogram_quantile({q}, {})", rate(&by, &format!("{metric}_bucket"), of))
+}
+
+/// Of what every process tells: our dispatchers' alone, since "All" jobs are all that Prometheus scrapes.
+fn of_dispatchers(of: &str) -> String {
+    format!("({of} and on (job, instance) quebert_build_info{{{S}}})")
 }
 
 /// What a heat map shows.

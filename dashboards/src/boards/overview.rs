@@ -84,6 +84,7 @@ fn flow() -> Vec<Panel> {
             act: "much retried: retries board. Deliveries without settlements: executors are slow, see Attempt duration.",
         })
         .size(12, 8)
+        .colors(&RESULTS)
         .query("delivered", rate("", "quebert_deliveries_total", SQ))
         .query("{{result}}", rate("result", "quebert_settlements_total", SQ)),
         Panel::lines("Attempts by outcome", "reqps", Teach {
@@ -94,6 +95,7 @@ fn flow() -> Vec<Panel> {
         })
         .size(12, 8)
         .stacked()
+        .colors(&OUTCOMES)
         .query("{{outcome}}", rate("outcome", "quebert_dispatch_attempts_total", SQ)),
     ]
 }
@@ -169,3 +171,22 @@ fn burns(settings: &Settings) -> Vec<Panel> {
         burn(wait.worse_above(1.0, 6.0).to_queue(), "wait", o.wait_budget()),
     ]
 }
+
+/// So that red is what is bad, whatever else there is.
+const RESULTS: [(&str, &str); 5] = [
+    ("delivered", "blue"),
+    ("succeeded", "green"),
+    ("retried", "yellow"),
+    ("expired", "orange"),
+    ("dead_lettered", "red"),
+];
+
+/// The same for attempts.
+const OUTCOMES: [(&str, &str); 6] = [
+    ("2xx", "green"),
+    ("4xx", "orange"),
+    ("429", "yellow"),
+    ("5xx", "red"),
+    ("timeout", "purple"),
+    ("connect", "dark-red"),
+];

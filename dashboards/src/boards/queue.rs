@@ -119,6 +119,7 @@ fn slots(settings: &Settings) -> Vec<Panel> {
             act: "closed on all: somebody paused it (`quebert queues`). On one: that dispatcher's logs say why.",
         })
         .means(&[("0", "closed", "red"), ("1", "open", "green")])
+        .size(16, 8)
         .query("{{queue}} at {{instance}}", format!("quebert_queue_open{{{SQ}}}")),
         Panel::lines("Bytes that wait", "bytes", Teach {
             shows: "bytes of the messages that wait in the work queue. Only the embedded broker can tell.",
@@ -138,19 +139,20 @@ fn slots(settings: &Settings) -> Vec<Panel> {
 fn odd() -> Vec<Panel> {
     let more = |metric: &str| sum("queue", &format!("increase({metric}{{{SQ}}}{R})"));
     vec![
-        Panel::lines("Expired", "short", Teach {
-            shows: "tasks whose time was over, by where they were then.",
-            healthy: "0, unless your tasks are meant to expire.",
-            act: "received or before_dispatch: they waited too long. in_flight: the executor took too long. before_retry: \
-                  the next attempt would have come too late.",
-        })
-        .query("{{queue}} {{stage}}", sum("queue, stage", &format!("increase(quebert_tasks_expired_total{{{SQ}}}{R})"))),
         Panel::lines("From the future", "short", Teach {
             shows: "tasks that were enqueued later than now, by the dispatcher's clock; their wait counts as 0.",
             healthy: "0.",
             act: "the clocks of producers and dispatchers differ: mend NTP, or waits are wrong and delayed tasks early or late.",
         })
         .query("{{queue}}", more("quebert_clock_skew_total")),
+        Panel::lines("Expired", "short", Teach {
+            shows: "tasks whose time was over, by where they were then.",
+            healthy: "0, unless your tasks are meant to expire.",
+            act: "received or before_dispatch: they waited too long. in_flight: the executor took too long. before_retry: \
+                  the next attempt would have come too late.",
+        })
+        .size(16, 8)
+        .query("{{queue}} {{stage}}", sum("queue, stage", &format!("increase(quebert_tasks_expired_total{{{SQ}}}{R})"))),
         Panel::lines("Unknown fields", "short", Teach {
             shows: "messages with fields that no envelope has.",
             healthy: "0; for a while above it during a rolling upgrade.",

@@ -52,7 +52,9 @@ fn joined(prefix: &str) -> Vec<Panel> {
     // Their `quebert.high` is our `high`.
     let ours = |metric: &str| {
         let work = of(metric, &format!("{prefix}[.][^.]+"));
-        sum("queue", &format!(r#"label_replace({work}, "queue", "$1", "queue", "{prefix}[.](.+)")"#))
+        let by = sum("queue", &format!(r#"label_replace({work}, "queue", "$1", "queue", "{prefix}[.](.+)")"#));
+        // Not those of delays and of what no queue wanted.
+        format!("({by} and on (queue) quebert_queue_concurrency_limit{{{SQ}}})")
     };
     let held = |metric: &str| sum("queue", &format!("{metric}{{{SQ}}}"));
     vec![
@@ -69,6 +71,7 @@ fn joined(prefix: &str) -> Vec<Panel> {
             act: "lasting and above 0: somebody else consumes these queues, or a dispatcher has lost track of deliveries. \
                   Below 0: a dispatcher works on what RabbitMQ has handed to another one.",
         })
+        .signed()
         .query(
             "{{queue}}",
             format!(

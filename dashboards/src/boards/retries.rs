@@ -99,6 +99,7 @@ fn reasons() -> Vec<Panel> {
             act: "5xx, timeout, connect: the executor. 429: it asks for less. hook: a mediator of yours.",
         })
         .stacked()
+        .size(12, 8)
         .query("{{queue}} {{reason}}", rate("queue, reason", "quebert_retries_scheduled_total", SQ)),
         Panel::lines("Dead letters by reason", "short", Teach {
             shows: "tasks that were given up, by why.",
@@ -107,6 +108,7 @@ fn reasons() -> Vec<Panel> {
                   the producer. max_deliveries: a task that kills dispatchers. expired: it waited too long.",
         })
         .stacked()
+        .size(12, 8)
         .query("{{queue}} {{reason}}", sum("queue, reason", &format!("increase(quebert_dead_lettered_total{{{SQ}}}{R})"))),
         Panel::lines("Dead letters held", "short", Teach {
             shows: "dead letters that the broker keeps, by queue.",
@@ -125,7 +127,6 @@ fn reasons() -> Vec<Panel> {
             healthy: "flat. Dead letters are as old as all their backoffs together.",
             act: "dead letters that are hours old tell how long nobody noticed: mind the alerts on attempts instead.",
         })
-        .size(16, 8)
         .exemplars("{{queue}} {{result}}", quantile(0.95, "queue, result", "quebert_task_duration_seconds", SQ)),
     ]
 }
@@ -138,14 +139,13 @@ fn publishes() -> Vec<Panel> {
             act: "nack: the queue is full or has lost its majority. returned: the queue is gone. timeout: the broker is \
                   slow. not_connected: the session ended; it is sent again.",
         })
-        .size(12, 8)
+        .size(16, 8)
         .query("{{purpose}} {{result}}", rate("purpose, result", "quebert_publish_confirms_total", S)),
         Panel::lines("Confirmation, p99", "s", Teach {
             shows: "how long the broker took to confirm a publish.",
             healthy: "milliseconds: it is a write to disk, on a quorum of nodes.",
             act: "the broker's disks, or a node that is away: RabbitMQ board.",
         })
-        .size(12, 8)
         .query("{{purpose}}", quantile(0.99, "purpose", "quebert_publish_confirm_duration_seconds", S)),
     ]
 }

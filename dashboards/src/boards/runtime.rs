@@ -1,6 +1,6 @@
 //! Is a dispatcher itself not well? Sessions, versions, config, event loop, mediators, and the conservation law.
 
-use super::{R, S, SQ, common, quantile, queues, sum};
+use super::{R, S, SQ, common, of_dispatchers, quantile, queues, sum};
 use crate::{
     board::Board,
     panel::{Panel, Teach},
@@ -80,7 +80,7 @@ fn lives() -> Vec<Panel> {
             healthy: "rising lines.",
             act: "saw teeth: it dies again and again. Its last log lines, and its memory limit, say why.",
         })
-        .query("{{instance}}", format!("time() - process_start_time_seconds{{{S}}}")),
+        .query("{{instance}}", format!("time() - {}", of_dispatchers(&format!("process_start_time_seconds{{{S}}}")))),
         Panel::lines("Sessions ended", "short", Teach {
             shows: "sessions with the broker that ended, by reason.",
             healthy: "0.",
@@ -95,7 +95,7 @@ fn lives() -> Vec<Panel> {
         })
         .share()
         .worse_above(0.6, 0.8)
-        .query("{{instance}}", format!("process_open_fds{{{S}}} / process_max_fds{{{S}}}")),
+        .query("{{instance}}", of_dispatchers(&format!("process_open_fds{{{S}}} / process_max_fds{{{S}}}"))),
     ]
 }
 
@@ -182,6 +182,7 @@ fn accounts() -> Vec<Panel> {
             act: "a lasting difference is a bug: a task that nobody holds and nobody settled. The runbook \
                   QuebertAccountingLeak says what to save.",
         })
+        .signed()
         .size(16, 8)
         .query(
             "{{instance}} {{queue}}",

@@ -118,8 +118,11 @@ impl Maker<'_> {
         let settled = self.s.queue("quebert_settlements_total", "");
         let used = self.s.queue("queue:quebert_concurrency:utilization", "");
         let drain = self.s.queue("queue:quebert_drain:seconds", "");
-        let closed = format!("{} == 0", self.s.queue("quebert_queue_open", ""));
-        let lone = format!("max by (job, queue) ({}) == 0", self.s.queue("quebert_queue_consumers", ""));
+        // Without a session nothing is open, and nobody knows who consumes: that is QuebertBrokerDisconnected's to say, once.
+        let connected = format!("and on (job, instance)\n{} == 1", self.s.any("quebert_broker_connected", ""));
+        let closed = format!("{} == 0\n{connected}", self.s.queue("quebert_queue_open", ""));
+        let lone =
+            format!("max by (job, queue) (\n{}\n{connected}\n) == 0", self.s.queue("quebert_queue_consumers", ""));
         let stalled = format!("{ready} > 0\nand\nsum by (job, queue) (rate({settled}[5m])) == 0");
         let saturated = format!("{used} > {}\nand\n{ready} > 0", self.limit(|t| t.utilization));
         let drafts = [
@@ -133,7 +136,7 @@ impl Maker<'_> {
             ),
             Draft::new("QuebertQueueNotOpen", TICKET, "15m", closed).told(
                 "{{ $labels.instance }} does not take from queue {{ $labels.queue }}",
-                "For 15 minutes {{ $labels.instance }} has not had {{ $labels.queue }} open: paused, or the broker refuses.",
+                "For 15 minutes {{ $labels.instance }} has had a session, but not {{ $labels.queue }} open: paused, or refused.",
             ),
             Draft::new("QuebertBacklogSlowToDrain", TICKET, "10m", format!("{drain} > {}", self.limit(|t| t.drain_seconds)))
                 .told(

@@ -50,6 +50,11 @@ impl Scenario {
         self
     }
 
+    /// The alert does not fire, but this other one does, rightly.
+    pub(crate) fn elsewhere(self, minute: u32, alert: &'static str, count: u32) -> Self {
+        self.silent(minute).with(alert, count)
+    }
+
     /// The alert fires with these labels besides its own, and with this value as its description writes it.
     pub(crate) fn fires(mut self, minute: u32, labels: &[(&'static str, &'static str)], value: &'static str) -> Self {
         let firing = Firing { labels: labels.to_vec(), value };

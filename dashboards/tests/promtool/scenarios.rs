@@ -108,13 +108,28 @@ fn queues() -> Vec<Scenario> {
             .series(r#"quebert_queue_consumers{I,queue="mail"}"#, "1x10 0x20")
             .series(r#"quebert_queue_consumers{J,instance="b:9464",queue="mail"}"#, "1x11 0x20")
             .series(r#"quebert_queue_consumers{I,queue="calm"}"#, "1x30")
+            .series("quebert_broker_connected{I}", "1x30")
+            .series(r#"quebert_broker_connected{J,instance="b:9464"}"#, "1x30")
             .silent(13)
             .fires(15, &[J, queue], "0"),
+        // What was heard last is not what is so.
+        Scenario::new("QuebertNoConsumers", "is not known without a broker")
+            .series(r#"quebert_queue_consumers{I,queue="mail"}"#, "0x30")
+            .series("quebert_broker_connected{I}", "1x1 0x30")
+            .silent(2)
+            .elsewhere(15, "QuebertBrokerDisconnected", 1),
         Scenario::new("QuebertQueueNotOpen", "one dispatcher does not take")
             .series(r#"quebert_queue_open{I,queue="mail"}"#, "1x10 0x40")
             .series(r#"quebert_queue_open{J,instance="b:9464",queue="mail"}"#, "1x50")
+            .series("quebert_broker_connected{I}", "1x50")
+            .series(r#"quebert_broker_connected{J,instance="b:9464"}"#, "1x50")
             .silent(25)
             .fires(27, &[J, A, queue], "0"),
+        Scenario::new("QuebertQueueNotOpen", "has no broker")
+            .series(r#"quebert_queue_open{I,queue="mail"}"#, "1x10 0x40")
+            .series("quebert_broker_connected{I}", "1x10 0x40")
+            .silent(10)
+            .elsewhere(40, "QuebertBrokerDisconnected", 1),
         // 2000 at one a second; the neighbour has 500.
         Scenario::new("QuebertBacklogSlowToDrain", "takes half an hour")
             .series(r#"quebert_queue_ready_messages{I,queue="mail"}"#, "0x10 2000x60")

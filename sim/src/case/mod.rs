@@ -3,6 +3,7 @@
 
 mod bound;
 mod check;
+pub mod disaster;
 pub mod fault;
 pub mod scenario;
 pub mod spec;

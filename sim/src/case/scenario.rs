@@ -104,7 +104,7 @@ pub fn named(name: &str) -> Option<&'static Scenario> {
 }
 
 /// A world of these sizes with nothing wrong.
-fn world(dispatchers: u8, executors: u8) -> WorldSpec {
+pub(super) fn world(dispatchers: u8, executors: u8) -> WorldSpec {
     WorldSpec {
         dispatchers,
         executors,
@@ -127,30 +127,30 @@ fn tasks(world: &WorldSpec, number: u32, every_ms: u64) -> Vec<TaskSpec> {
     (1..=number).map(task).collect()
 }
 
-fn case(world: WorldSpec, tasks: Vec<TaskSpec>, faults: Vec<Fault>, heal_at_ms: u64) -> Case {
+pub(super) fn case(world: WorldSpec, tasks: Vec<TaskSpec>, faults: Vec<Fault>, heal_at_ms: u64) -> Case {
     let mut case =
         Case { version: VERSION, name: String::new(), seed: 1, world, tasks, faults, heal_at_ms, settle_ms: 0 };
     case.settle_ms = case.settle_bound_ms();
     case
 }
 
-fn ok(after_ms: u64) -> Exec {
+pub(super) fn ok(after_ms: u64) -> Exec {
     reply(after_ms, Reply::Status(200))
 }
 
-const fn reply(after_ms: u64, reply: Reply) -> Exec {
+pub(super) const fn reply(after_ms: u64, reply: Reply) -> Exec {
     Exec { after_ms, reply }
 }
 
-const fn fault(at_ms: u64, for_ms: u64, kind: FaultKind) -> Fault {
+pub(super) const fn fault(at_ms: u64, for_ms: u64, kind: FaultKind) -> Fault {
     Fault { at_ms, for_ms, kind }
 }
 
-const fn kill(host: Host) -> FaultKind {
+pub(super) const fn kill(host: Host) -> FaultKind {
     FaultKind::Down { host, how: Down::Kill }
 }
 
-const fn power(host: Host) -> FaultKind {
+pub(super) const fn power(host: Host) -> FaultKind {
     FaultKind::Down { host, how: Down::Power }
 }
 

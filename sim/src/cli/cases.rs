@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     case::{
-        Case, scenario,
+        Case, disaster, scenario,
         swarm::{self, Size},
     },
     net::Kind,
@@ -229,9 +229,9 @@ pub(super) fn scenario(name: &str) -> Result<Chosen, Error> {
     Ok(Chosen { case, replay: vec![name.to_owned()] })
 }
 
-/// Name, purpose and case of each scenario.
+/// Name, purpose and case of each scenario, disasters included.
 pub(super) fn scenarios() -> impl Iterator<Item = (&'static str, &'static str, fn() -> Case)> {
-    scenario::ALL.iter().map(|known| (known.name, known.about, known.case))
+    scenario::ALL.iter().chain(disaster::ALL).map(|known| (known.name, known.about, known.case))
 }
 
 /// How this program is called here, for commands that people copy.

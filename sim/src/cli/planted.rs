@@ -3,10 +3,11 @@
 
 use super::{Error, Verdict, out, run::kept};
 use crate::{
+    case::Case,
     judge::Oracle,
     planted::{Found, SMALL, Search, look_for, median},
     shrink::Limits,
-    trace::{case_hash, words},
+    trace::words,
 };
 use clap::Args;
 use quebert_dispatcher::planted::Bug;
@@ -65,7 +66,8 @@ pub(super) fn planted(args: &PlantedArgs) -> Result<Verdict, Error> {
     }
     for found in &all {
         if let Some(small) = &found.small {
-            out::write(&kept(&case_hash(&small.case)), &(small.case.to_json() + "\n"))?;
+            let case = Case { name: format!("planted: {}", found.bug), ..small.case.clone() };
+            out::write(&kept(&format!("planted-{}", found.bug)), &(case.to_json() + "\n"))?;
         }
     }
     let wrong = wrong(&all);

@@ -192,6 +192,6 @@ pub(super) fn broken(violation: &Violation) -> String {
 }
 
 /// Where a case is kept that breaks something.
-pub(super) fn kept(hash: &str) -> PathBuf {
-    Path::new("target/sim").join(format!("{hash}.json"))
+pub(super) fn kept(name: &str) -> PathBuf {
+    Path::new("target/sim").join(format!("{name}.json"))
 }

@@ -64,8 +64,13 @@ struct Series {
 /// Everything that a run's dispatchers would have shown, scraped each [`EVERY`] of true time from the beginning to the last
 /// thing that happened. `up` is 0 while a dispatcher is down or frozen.
 pub fn scrape(case: &Case, entries: &[Entry]) -> Scrapes {
+    scrape_as(JOB, case, entries)
+}
+
+/// The same under another name in the label `job`, so that several runs can be told apart in one Prometheus.
+pub fn scrape_as<'a>(job: &str, case: &Case, entries: impl IntoIterator<Item = &'a Entry>) -> Scrapes {
     let mut scrapes = Scrapes::default();
-    let mut yard = Yard::new(case);
+    let mut yard = Yard::new(job, case);
     let mut due = Duration::ZERO;
     for entry in entries {
         while due < entry.at {
@@ -80,6 +85,7 @@ pub fn scrape(case: &Case, entries: &[Entry]) -> Scrapes {
 
 /// The dispatchers of a run, as whoever scrapes them sees them.
 struct Yard<'a> {
+    job: String,
     case: &'a Case,
     lanes: Vec<LaneConfig>,
     processes: BTreeMap<Host, Process>,
@@ -93,11 +99,11 @@ struct Process {
 }
 
 impl<'a> Yard<'a> {
-    fn new(case: &'a Case) -> Self {
+    fn new(job: &str, case: &'a Case) -> Self {
         let hosts = (1..=case.world.dispatchers).map(Host::Dispatcher);
         let processes = hosts.map(|host| (host, Process { metrics: None })).collect();
         let lanes = core_config(&case.world).lanes;
-        Self { case, lanes, processes, frozen: BTreeMap::new(), depths: Depths::default() }
+        Self { job: job.to_owned(), case, lanes, processes, frozen: BTreeMap::new(), depths: Depths::default() }
     }
 
     fn take(&mut self, entry: &Entry) {
@@ -133,7 +139,7 @@ impl<'a> Yard<'a> {
         for (host, process) in &self.processes {
             let frozen = self.frozen.get(host).is_some_and(|faults| !faults.is_empty());
             let answers = process.metrics.as_ref().filter(|_| !frozen);
-            let instance = format!("job=\"{JOB}\",instance=\"{host}:{PORT}\"");
+            let instance = format!("job=\"{}\",instance=\"{host}:{PORT}\"", self.job);
             scrapes.up(at, &instance, answers.is_some());
             let Some((health, metrics)) = answers else { continue };
             // Only who has a session can ask the broker.

@@ -73,7 +73,10 @@ impl CaseDirector {
         for (index, fault) in case.faults.iter().enumerate() {
             schedule.insert((Duration::from_millis(fault.at_ms), Cue::Begin(index)));
             let end = Duration::from_millis(fault.end_ms()).min(heal);
-            schedule.insert((end.max(Duration::from_millis(fault.at_ms)), Cue::End(index)));
+            // What only happens ends as it begins; its end has no place of its own, since ends go first.
+            if end > Duration::from_millis(fault.at_ms) {
+                schedule.insert((end, Cue::End(index)));
+            }
         }
         Self {
             case,
@@ -117,6 +120,10 @@ impl CaseDirector {
                 self.note(now, self.fault(index).place(), What::Fault { index, begins: true });
                 self.active.insert(index);
                 self.begin(now, index, world);
+                let end = self.fault(index).end_ms().min(self.case.heal_at_ms);
+                if Duration::from_millis(end) <= now {
+                    self.cue(now, Cue::End(index), world);
+                }
             }
             Cue::End(index) => {
                 if self.active.remove(&index) {
@@ -252,11 +259,8 @@ impl CaseDirector {
                 self.bring_up(now, host, world);
             }
         }
-    }
-
-    /// A process that has ended is started again, as a supervisor would, unless its fault goes on.
-    fn restart_ended(&mut self, now: Duration, world: &mut dyn Controls) {
         for host in (1..=self.case.world.dispatchers).map(Host::Dispatcher) {
+            // A process that has ended is started again, as a supervisor would.
             let ended = self.common.crew.with(host, |member| std::mem::take(&mut member.ended));
             if ended && !self.down.contains(&host) {
                 if self.kept_ended(host) {
@@ -269,6 +273,12 @@ impl CaseDirector {
                 }
             }
         }
+    }
+
+    /// Whether a dispatcher has ended by itself and nothing keeps it so: its drain may outlast its fault, and all faults.
+    fn someone_is_to_start_again(&self) -> bool {
+        let mut hosts = (1..=self.case.world.dispatchers).map(Host::Dispatcher);
+        hosts.any(|host| self.common.crew.with(host, |member| member.ended) && !self.kept_ended(host))
     }
 
     fn kept_ended(&self, host: Host) -> bool {
@@ -316,7 +326,9 @@ impl Director for CaseDirector {
             self.schedule.remove(&(at, cue));
             self.cue(now, cue, world);
         }
-        self.restart_ended(now, world);
+        if self.someone_is_to_start_again() {
+            self.set_sums(now, world);
+        }
         if self.all_settled() {
             let since = *self.settled_since.get_or_insert(now);
             if now >= since + QUIET {

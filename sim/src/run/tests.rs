@@ -169,6 +169,41 @@ fn a_step_that_never_comes_kills_nobody() {
 }
 
 #[test]
+fn a_dispatcher_whose_drain_outlasts_its_fault_is_started_again() {
+    let drain = FaultKind::Drain { host: ONE, grace_ms: 100 };
+    let (world, _) = direct(vec![fault(1000, 500, drain)], |now, _, common| {
+        if now == Duration::from_millis(10_000) {
+            common.crew.with(ONE, |member| member.ended = true);
+        }
+    });
+    assert_eq!(world.at(11_000), ["down dispatcher-1 Kill", "up dispatcher-1"], "{:?}", world.done);
+}
+
+#[test]
+fn what_only_happens_ends_as_it_begins() {
+    let case = Arc::new(case(vec![fault(1000, 0, FaultKind::Reset { one: ONE, other: BROKER })]));
+    let history = History::default();
+    let cluster = Cluster::new(&case.world.broker, &[], Draw::new(1), history.clone());
+    let common = Common {
+        case: case.clone(),
+        setup: Setup::default(),
+        crew: Crew::default(),
+        hooks: mediator::HookBook::default(),
+    };
+    let mut director =
+        CaseDirector::new(common, cluster, Executors::new(case), Clocks::default(), history.clone(), false);
+    let mut world = Stagehand::default();
+    while let Some(next) = director.act(world.now, &mut world) {
+        world.now = next;
+    }
+    let told = history.take().into_iter().filter_map(|entry| match entry.what {
+        What::Fault { begins, .. } => Some((entry.at.as_millis(), begins)),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(1000, true), (1000, false)]);
+}
+
+#[test]
 fn a_clock_keeps_what_it_drifted() {
     let clocks = Clocks::default();
     let drift = FaultKind::ClockDrift { host: ONE, ppm: 100_000 };

@@ -2,13 +2,60 @@
 //! but for the numbers by which hosts and lanes are named.
 
 use super::Search;
-use crate::{case::Case, host::Host};
+use crate::{
+    case::{Case, Exec, work::Reply},
+    host::Host,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+/// Tasks above which none are folded: each fold tries all pairs.
+const FOLDED_MAX: usize = 12;
+
+/// How soon a task comes again that stands for several: the shortest that a policy may have.
+const AGAIN_MS: u64 = 100;
 
 /// Drops tasks.
 pub(super) fn tasks<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
     drop_from(search, |case| &mut case.tasks);
+}
+
+/// Lets one task fail and come again where there were two: what needs many attempts may need few tasks. Not tried with so
+/// many tasks that it would take long.
+pub(super) fn fold<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
+    let mut into = 0;
+    while (2..=FOLDED_MAX).contains(&search.best.tasks.len()) && into < search.best.tasks.len() {
+        let others = (0..search.best.tasks.len()).rev().filter(|other| *other != into).collect::<Vec<_>>();
+        if !others.into_iter().any(|other| search.offer_with(|case| fold_one(case, into, other))) {
+            into += 1;
+        }
+    }
+}
+
+/// The work of a task becomes further attempts of another one in its lane. There it takes longer than coming again does, so
+/// that something waits for the slot all the time.
+fn fold_one(case: &mut Case, into: usize, other: usize) -> Option<()> {
+    let (task, gone) = (&case.tasks[into], &case.tasks[other]);
+    if task.lane != gone.lane || task.poison.is_some() || gone.poison.is_some() {
+        return None;
+    }
+    let of = task.lane;
+    let lane = &mut case.world.dispatcher.lanes[of];
+    (lane.backoff_min_ms, lane.backoff_max_ms) = (AGAIN_MS, AGAIN_MS);
+    for task in case.tasks.iter_mut().filter(|task| task.lane == of) {
+        if task.exec.is_empty() {
+            task.exec.push(Exec { after_ms: 0, reply: Reply::Status(200) });
+        }
+        task.exec.iter_mut().for_each(|exec| exec.after_ms = exec.after_ms.max(3 * AGAIN_MS));
+    }
+    let further = std::mem::take(&mut case.tasks[other].exec);
+    let exec = &mut case.tasks[into].exec;
+    exec.last_mut()?.reply = Reply::Status(503);
+    exec.extend(further);
+    case.tasks.remove(other);
+    // Executors of a world that has healed don't fail.
+    case.heal_at_ms = case.heal_at_ms.max(10_000);
+    Some(())
 }
 
 /// Drops faults.

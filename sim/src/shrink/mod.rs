@@ -56,6 +56,7 @@ pub fn shrink(case: &Case, fails: impl FnMut(&Case) -> bool, limits: Limits) -> 
         let before = search.steps;
         plainer::narrow(&mut search);
         fewer::tasks(&mut search);
+        fewer::fold(&mut search);
         fewer::faults(&mut search);
         fewer::hosts(&mut search);
         fewer::lanes(&mut search);

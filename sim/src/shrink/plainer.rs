@@ -29,24 +29,32 @@ pub(super) fn world<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
     }
 }
 
-/// Lanes get one slot, and take one delivery at a time: what needs many tasks with many slots may need few with one.
-/// Where that makes nothing smaller, [`world`] sets them back to their defaults.
+/// Tighter limits: what needs many tasks to fill many slots, or to pass a lane over often enough, may need few. Where that
+/// lets nothing go, [`world`] sets them back to their defaults.
 pub(super) fn narrow<F: FnMut(&Case) -> bool>(search: &mut Search<F>) {
     if search.best.tasks.len() <= 1 {
         return;
     }
+    for (own, shared) in [(1, 0), (0, 1)] {
+        search.offer_with(|case| {
+            let spec = &mut case.world.dispatcher;
+            spec.slots_shared = shared;
+            for lane in &mut spec.lanes {
+                (lane.slots_own, lane.slots_max) = (own, 1);
+            }
+            Some(())
+        });
+    }
     search.offer_with(|case| {
-        let spec = &mut case.world.dispatcher;
-        for lane in &mut spec.lanes {
-            (lane.slots_own, lane.slots_max) = (1, 1);
-        }
-        spec.slots_shared = 0;
+        case.world.dispatcher.pass_over_max = Some(1);
         Some(())
     });
-    search.offer_with(|case| {
-        case.world.dispatcher.lanes.iter_mut().for_each(|lane| lane.window = 1);
-        Some(())
-    });
+    for window in [2, 1] {
+        search.offer_with(|case| {
+            case.world.dispatcher.lanes.iter_mut().for_each(|lane| lane.window = window);
+            Some(())
+        });
+    }
 }
 
 /// A world of as many hosts and lanes, with nothing else of its own.

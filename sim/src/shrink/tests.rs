@@ -208,5 +208,16 @@ fn what_needs_every_slot_taken_is_shown_with_one_slot() {
     };
     let Shrunk { case, .. } = shrunk(full);
     assert_eq!((case.tasks.len(), case.world.dispatcher.lanes[0].slots_max), (2, 1));
-    assert_eq!(case.world.dispatcher.lanes[0].window, LaneSpec::named("high", 3).window, "what does not matter is plain");
+    assert_eq!(
+        case.world.dispatcher.lanes[0].window,
+        LaneSpec::named("high", 3).window,
+        "what does not matter is plain"
+    );
+}
+
+#[test]
+fn what_needs_many_attempts_is_shown_with_few_tasks() {
+    let attempts = |case: &Case| case.tasks.iter().map(|task| task.exec.len().max(1)).sum::<usize>();
+    let Shrunk { case, .. } = shrunk(|case| attempts(case) >= 6);
+    assert_eq!((case.tasks.len(), attempts(&case)), (1, 6));
 }

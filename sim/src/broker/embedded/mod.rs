@@ -218,7 +218,7 @@ impl Embedded {
                 conns.tell(conn, &Tell::Closed { channel });
             }
         }
-        self.answer(at, conns);
+        self.answer(at, conns, 0);
     }
 
     /// Passes on what the store told a client.
@@ -254,12 +254,14 @@ impl Embedded {
         }
     }
 
-    /// Answers whoever can be answered.
-    fn answer(&mut self, at: At, conns: &mut Conns) {
+    /// Answers whoever can be answered, of those who wait from this one on. The store's own answers are there as soon as its
+    /// turn is made; they are nobody's before its sync is done.
+    fn answer(&mut self, at: At, conns: &mut Conns, first: usize) {
         let Some(life) = &mut self.life else { return };
         let mut cx = Context::from_waker(Waker::noop());
-        let mut still = Vec::new();
-        for mut one in std::mem::take(&mut life.waiting) {
+        let waiting = life.waiting.split_off(first);
+        let mut still = std::mem::take(&mut life.waiting);
+        for mut one in waiting {
             match &mut one.what {
                 Question::Publish { key, host, never, fate } => match fate.as_mut().poll(&mut cx) {
                     Poll::Pending => still.push(one),
@@ -376,12 +378,15 @@ impl Engine for Embedded {
                     None => life.voice.publish(target, message),
                 };
                 life.waiting.push(Waiting { conn, no, what: Question::Publish { key, host, never, fate } });
-                self.answer(at, conns);
+                let last = life.waiting.len() - 1;
+                // The question is asked when it is looked at first.
+                self.answer(at, conns, last);
             }
             Ask::Declare { no, .. } => conns.tell(conn, &Tell::Declared { no }),
             Ask::Depth { no, target } => {
                 life.waiting.push(Waiting { conn, no, what: Question::Depth(life.voice.depth(target)) });
-                self.answer(at, conns);
+                let last = life.waiting.len() - 1;
+                self.answer(at, conns, last);
             }
         }
     }
