@@ -52,9 +52,10 @@ pub fn shrink(case: &Case, fails: impl FnMut(&Case) -> bool, limits: Limits) -> 
     if !(search.fails)(case) {
         return None;
     }
+    // Once: what it offers, the rounds take back where it does not help.
+    plainer::narrow(&mut search);
     loop {
         let before = search.steps;
-        plainer::narrow(&mut search);
         fewer::tasks(&mut search);
         fewer::fold(&mut search);
         fewer::faults(&mut search);

@@ -310,18 +310,10 @@ impl<'a> Scene<'a> {
         attempts: u32,
     ) -> Option<(CopyNo, Option<Timestamp>)> {
         let process = self.processes.get(&by)?;
-<<<<<<< HEAD
         let may = |hold: &&Hold| hold.settled.is_none() && hold.running.is_none() && fits(hold, target);
         let stopped = |hold: &Hold| match &hold.source {
             Source::Queue(queue) => self.lane(queue).is_none_or(|lane| process.is_stopped(lane)),
             Source::Delay(_) => true,
-=======
-        let may = |hold: &&Hold| {
-            hold.settled.is_none()
-                && fits(hold, target)
-                && hold.running.is_none()
-                && (hold.received_at.is_some() || hold.leaving || matches!(hold.source, Source::Delay(_)))
->>>>>>> main
         };
         // What waits in hand for its next attempt is published only when its lane stops. So this is not of it: it has been
         // on its way since another connection.
@@ -336,13 +328,9 @@ impl<'a> Scene<'a> {
         let open = |hold: &Hold| hold.next.and_then(|next| copies.get(&next)).is_none_or(|next| !next.confirmed);
         // What counts as many attempts; then what is published again though it was confirmed, which nobody heard; and then
         // whatever there is, with other notes than it should have.
-<<<<<<< HEAD
         let prompt = self.publishes_are_prompt(by);
         let rules: [&dyn Fn(&Hold) -> bool; 3] =
             [&|hold| open(hold) && counts(hold), &counts, &|hold| open(hold) && prompt];
-=======
-        let rules: [&dyn Fn(&Hold) -> bool; 3] = [&|hold| open(hold) && counts(hold), &counts, &open];
->>>>>>> main
         let found = rules.iter().map(|rule| narrow(&all, rule)).find(|found| !found.is_empty())?;
         let [only] = found[..] else { return None };
         let hold = self.processes.get_mut(&by)?.holds.get_mut(&only)?;

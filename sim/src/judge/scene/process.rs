@@ -178,11 +178,8 @@ pub struct Process {
     pub limits: Vec<Option<u32>>,
     /// The latest moment that its clock has shown.
     pub wall_max: Timestamp,
-<<<<<<< HEAD
     /// It was told other limits at some time.
     pub reconfigured: bool,
-=======
->>>>>>> main
     /// Two attempts of one name had different slots: which of them ended first is not told.
     pub slots_unsure: bool,
     pub(super) arrivals: u64,
@@ -206,10 +203,7 @@ impl Process {
             down: false,
             limits: Vec::new(),
             wall_max: Timestamp::from_millis(i64::MIN),
-<<<<<<< HEAD
             reconfigured: false,
-=======
->>>>>>> main
             slots_unsure: false,
             arrivals: 0,
         }

@@ -73,7 +73,6 @@ impl Scene<'_> {
         })
     }
 
-<<<<<<< HEAD
     /// Whether a publish of a dispatcher that comes now is certainly of what it has in hand now: nothing was wrong lately
     /// with the broker, the way to it, or its confirms.
     pub(super) fn publishes_are_prompt(&self, host: Host) -> bool {
@@ -93,8 +92,6 @@ impl Scene<'_> {
         self.is_undisturbed(host, self.now.saturating_sub(PUBLISHING)) && !self.case.faults.iter().any(late)
     }
 
-=======
->>>>>>> main
     /// Whether nothing was wrong between a dispatcher and the broker since then, traces of earlier faults included.
     pub fn is_undisturbed(&self, host: Host, since: Duration) -> bool {
         let heal = self.case.heal_at_ms;
