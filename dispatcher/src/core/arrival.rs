@@ -98,7 +98,8 @@ impl Core {
     }
 
     /// A task that kills every dispatcher it meets must not do so for ever. Quorum queues count deliveries and bury it
-    /// themselves; for others a redelivery is moved to the end of its queue with its count, before anything is sent.
+    /// themselves; for others a redelivery is moved to the end of its queue with its count, before anything is sent. If
+    /// that queue is full it goes on all the same, uncounted: else it could hold up for ever what the queue is full of.
     fn recount_if_redelivered(&mut self, id: TicketId) -> bool {
         let Some(max) = self.config.redeliveries_max else { return false };
         let ticket = &mut self.tickets[id];

@@ -5,6 +5,7 @@
 //!   own sums agree as well, and with the events that it told.
 //! * Acks go out in the order of settling, but for the moment in which they are put together. So when the broker hears of
 //!   one, all that were settled through the same opening more than [`TOGETHER`] before it are there already.
+//!   And what comes back with its opening was not settled that long before, if nothing was wrong in between.
 //! * When everything has settled and nothing is wrong any more, the gauges are at 0.
 
 use super::{
@@ -52,6 +53,7 @@ impl Promise for AccountedFor {
                 }
             }
             What::Acked { by, .. } => self.heard_of(scene, *by, found),
+            What::Returned { why, .. } if *why != "give_back" => never_heard_of(scene, found),
             What::Closed { by, opening } => drop(self.settled.remove(&(*by, *opening))),
             What::Ended(summary) => sums_are_true(scene, entry.host, summary, found),
             _ => {}
@@ -60,7 +62,8 @@ impl Promise for AccountedFor {
 
     fn end(&mut self, scene: &Scene<'_>, _ran: &Ran, found: &mut Found) {
         let settled = scene.tasks.values().all(|task| task.live == 0 && task.confirmed_at.is_some());
-        if scene.healed_at.is_none() || !settled {
+        // Where an ack is part of a publish, a dispatcher hears of both only later.
+        if scene.healed_at.is_none() || !settled || scene.case.world.broker.relocates {
             return;
         }
         for (host, process) in &scene.processes {
@@ -109,6 +112,21 @@ impl AccountedFor {
                 );
             }
         }
+    }
+}
+
+/// A delivery comes back with its opening, though its dispatcher has settled it long ago and nothing was wrong.
+fn never_heard_of(scene: &Scene<'_>, found: &mut Found) {
+    let Some(hold) = &scene.subject.hold else { return };
+    let Some((at, result)) = hold.settled.filter(|(at, _)| *at + TOGETHER < scene.now) else { return };
+    let Some(by) = scene.subject.from else { return };
+    let certain = scene.task().is_some_and(|task| !task.parallel || result == Settlement::Requeued);
+    if certain && scene.is_undisturbed(by, at) {
+        let (copy, result) = (hold.copy.0, result.label());
+        found.broken(
+            hold.task,
+            format_args!("{by} counts message {copy} as {result} at {at:?}, and the broker has never heard of it"),
+        );
     }
 }
 

@@ -84,7 +84,8 @@ fn waits_at_once(scene: &Scene<'_>, host: Host) -> Option<u8> {
     let (hold, task) = (scene.subject.hold.as_ref()?, scene.task()?);
     let wall = scene.wall(host);
     let due = task.not_before().max(hold.due);
-    let waits = !hold.redelivered
+    let waits = !task.parallel
+        && !hold.redelivered
         && hold.running.is_none()
         && !hold.unsaved
         && task.spec.poison.is_none()

@@ -10,11 +10,7 @@
 //!   was seen; and before that only because its next attempt would come too late.
 
 use super::{Found, Oracle, Promise, scene::Scene};
-use crate::{
-    case::FaultKind,
-    history::{Entry, What},
-    host::Host,
-};
+use crate::history::{Entry, What};
 use quebert_dispatcher::event::{Event, ExpiryStage};
 use std::time::Duration;
 
@@ -47,7 +43,7 @@ impl Promise for NeverLate {
                 let left = expires_at.filter(|_| scene.clock_is_true(entry.host));
                 let left = left.map(|at| at.since(scene.wall_at(entry.host, since)));
                 let limit = left.map_or(limit, |left| left.min(limit));
-                if *duration > limit + TURN && !was_frozen(scene, entry.host, since) {
+                if *duration > limit + TURN && !scene.was_frozen(entry.host, since) {
                     found.broken(
                         no,
                         format_args!("attempt {number} went on for {duration:?}, though it had {limit:?} at most"),
@@ -73,14 +69,4 @@ impl Promise for NeverLate {
             _ => {}
         }
     }
-}
-
-/// Whether a fault could have frozen a host since then.
-fn was_frozen(scene: &Scene<'_>, frozen: Host, since: Duration) -> bool {
-    scene.case.faults.iter().any(|fault| {
-        let ends = Duration::from_millis(fault.end_ms().min(scene.case.heal_at_ms));
-        matches!(fault.kind, FaultKind::Freeze { host } if host == frozen)
-            && Duration::from_millis(fault.at_ms) <= scene.now
-            && ends >= since
-    })
 }

@@ -61,7 +61,10 @@ impl Promise for Priority {
         match event {
             Event::AttemptStarted { lane, .. } => {
                 let Some(lane) = scene.lane(lane) else { return };
-                slots_are_kept(scene, process, lane, found);
+                // An attempt may have got its slot before its hook was asked, under other limits.
+                if !(process.reconfigured && scene.case.world.dispatcher.mediator) {
+                    slots_are_kept(scene, process, lane, found);
+                }
                 let told = !scene.case.world.dispatcher.mediator && !process.slots_unsure;
                 if scene.subject.slot == Some(Slot::Shared) && told {
                     self.shared_slot_went(scene, entry.host, process.number, lane, found);

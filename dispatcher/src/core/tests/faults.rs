@@ -74,6 +74,27 @@ fn a_task_that_kills_dispatchers_is_buried_where_the_broker_does_not_count() {
 }
 
 #[test]
+fn a_redelivery_that_its_full_queue_refuses_is_sent_uncounted() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.redeliveries_max = Some(3);
+    config.lanes[0].window = 1;
+    let mut world = World::new(config);
+    world.produce("q.a", task("t"));
+    world.produce("q.a", task("other"));
+    world.deliver_all();
+    world.sending.clear();
+    world.restart(world.core.config.clone());
+    world.deliver_all();
+    let (id, target, _) = world.publishing.pop_front().unwrap();
+    assert_eq!((target, world.sending.len()), (Target::Queue("q.a".into()), 0));
+    world.feed(Input::Published { id, result: Err(PublishError::Refused("maxlen".into())) });
+    world.answer(200, &[]);
+    world.deliver_all();
+    world.answer(200, &[]);
+    assert_eq!(world.everything().count(), 0);
+}
+
+#[test]
 fn a_due_task_whose_queue_is_gone_is_buried_with_that_reason() {
     let mut world = one_lane();
     world.produce("q.a", task("t"));

@@ -67,7 +67,7 @@ fn broker(draw: Draw, mood: Mood, size: Size) -> BrokerSpec {
 fn dispatcher(draw: Draw, mood: Mood) -> DispatcherSpec {
     let number = usize::try_from(draw.of("lanes").between(2, 4)).expect("small");
     // Slots of each lane's own, shared ones, or both.
-    let (own, shared) = pick(draw.of("slots"), &[(true, false), (true, false), (false, true), (true, true)]);
+    let (own, shared) = pick(draw.of("slots"), &[(true, false), (false, true), (false, true), (true, true)]);
     let weighted = draw.of("weighted").chance(300);
     DispatcherSpec {
         lanes: (0..number).map(|index| lane(draw.of("lane").at(index as u64), index, number, own, shared)).collect(),
@@ -77,7 +77,8 @@ fn dispatcher(draw: Draw, mood: Mood) -> DispatcherSpec {
         destination_slots: pick(draw.of("destination"), &[1, 3, 10, 100, 100]),
         window_share: pick(draw.of("share"), &[10, 50, 50, 100]),
         bury_expired: draw.of("bury expired").chance(500),
-        mediator: mood.has("mediator"),
+        // Hooks hide who has a slot from the judge, so most worlds have none.
+        mediator: mood.has("mediator") && draw.of("mediator").chance(600),
         hook_error: pick(draw.of("hook error"), &[HookError::Send, HookError::PutOff, HookError::Bury]),
         hook_timeout_ms: draw.of("hook timeout").between(100, 5_000),
     }

@@ -280,6 +280,7 @@ impl Scene<'_> {
         let specs = &self.case.world.dispatcher.lanes;
         let Some(process) = self.processes.get_mut(&host).filter(|process| !process.limits.is_empty()) else { return };
         let slots = process.limits.remove(0);
+        process.reconfigured = true;
         for (lane, spec) in process.lanes.iter_mut().zip(specs) {
             lane.slots_max = slots.unwrap_or(spec.slots_max);
             lane.slots_own = spec.slots_own.min(lane.slots_max);

@@ -261,6 +261,8 @@ impl<'a> Scene<'a> {
         };
         let held = |copy: &CopyNo| matches!(self.copies[copy].place, Place::Unsettled(host, _) if host == by);
         let replaces = parent.as_ref().is_some_and(held);
+        let process = self.processes.get(&by).zip(task);
+        let several = process.is_some_and(|(process, task)| process.holds_of(task).count() > 1);
         let stored = Copy {
             task,
             target: target.clone(),
@@ -281,7 +283,7 @@ impl<'a> Scene<'a> {
             // A second message beside the first: published twice, or put in the place of one that is back in its queue.
             let doubtful = match by {
                 Host::Producer(_) => !task.copies.is_empty(),
-                _ => twin || !replaces,
+                _ => twin || !replaces || (task.parallel && several),
             };
             task.copies.push(copy);
             task.parallel |= doubtful;
@@ -308,12 +310,14 @@ impl<'a> Scene<'a> {
         attempts: u32,
     ) -> Option<(CopyNo, Option<Timestamp>)> {
         let process = self.processes.get(&by)?;
-        let may = |hold: &&Hold| {
-            hold.settled.is_none()
-                && fits(hold, target)
-                && hold.running.is_none()
-                && (hold.received_at.is_some() || hold.leaving || matches!(hold.source, Source::Delay(_)))
+        let may = |hold: &&Hold| hold.settled.is_none() && hold.running.is_none() && fits(hold, target);
+        let stopped = |hold: &Hold| match &hold.source {
+            Source::Queue(queue) => self.lane(queue).is_none_or(|lane| process.is_stopped(lane)),
+            Source::Delay(_) => true,
         };
+        // What waits in hand for its next attempt is published only when its lane stops. So this is not of it: it has been
+        // on its way since another connection.
+        let may = |hold: &&Hold| may(hold) && (hold.leaving || !hold.unsaved || hold.next.is_some() || stopped(hold));
         let all: Vec<&Hold> = process.holds_of(task).filter(may).collect();
         let narrow = |all: &[&Hold], right: &dyn Fn(&Hold) -> bool| -> Vec<CopyNo> {
             all.iter().filter(|hold| right(hold)).map(|hold| hold.copy).collect()
@@ -324,7 +328,9 @@ impl<'a> Scene<'a> {
         let open = |hold: &Hold| hold.next.and_then(|next| copies.get(&next)).is_none_or(|next| !next.confirmed);
         // What counts as many attempts; then what is published again though it was confirmed, which nobody heard; and then
         // whatever there is, with other notes than it should have.
-        let rules: [&dyn Fn(&Hold) -> bool; 3] = [&|hold| open(hold) && counts(hold), &counts, &open];
+        let prompt = self.publishes_are_prompt(by);
+        let rules: [&dyn Fn(&Hold) -> bool; 3] =
+            [&|hold| open(hold) && counts(hold), &counts, &|hold| open(hold) && prompt];
         let found = rules.iter().map(|rule| narrow(&all, rule)).find(|found| !found.is_empty())?;
         let [only] = found[..] else { return None };
         let hold = self.processes.get_mut(&by)?.holds.get_mut(&only)?;
@@ -396,7 +402,9 @@ impl<'a> Scene<'a> {
         if let Some(host) = self.take_back(copy, Place::Gone)
             && let Some(process) = self.processes.get_mut(&host)
         {
-            process.gone(copy, self.case.world.broker.relocates);
+            let next = process.holds.get(&copy).and_then(|hold| hold.next);
+            let heard = next.and_then(|next| self.copies.get(&next)).is_some_and(|next| next.confirmed);
+            process.gone(copy, self.case.world.broker.relocates && !heard);
         }
     }
 
@@ -466,6 +474,10 @@ impl<'a> Scene<'a> {
         };
         for done in before {
             self.done(done, to);
+            let gone = self.copies.get(&done).is_some_and(|copy| !copy.is_there());
+            if let Some(process) = self.processes.get_mut(&to).filter(|_| gone) {
+                process.gone_head(done);
+            }
         }
     }
 
@@ -492,6 +504,7 @@ fn fits(hold: &Hold, target: &Target) -> bool {
     match (&hold.source, target) {
         (Source::Queue(queue), Target::Queue(other)) => queue == other && hold.redelivered,
         (Source::Queue(queue), Target::Dead(other)) => queue == other,
-        (Source::Queue(_), Target::Delay(_)) | (Source::Delay(_), _) => true,
+        (Source::Queue(_), Target::Delay(_)) => hold.received_at.is_some() || hold.leaving,
+        (Source::Delay(_), _) => true,
     }
 }

@@ -178,6 +178,8 @@ pub struct Process {
     pub limits: Vec<Option<u32>>,
     /// The latest moment that its clock has shown.
     pub wall_max: Timestamp,
+    /// It was told other limits at some time.
+    pub reconfigured: bool,
     /// Two attempts of one name had different slots: which of them ended first is not told.
     pub slots_unsure: bool,
     pub(super) arrivals: u64,
@@ -201,6 +203,7 @@ impl Process {
             down: false,
             limits: Vec::new(),
             wall_max: Timestamp::from_millis(i64::MIN),
+            reconfigured: false,
             slots_unsure: false,
             arrivals: 0,
         }
@@ -233,11 +236,17 @@ impl Process {
     /// Where ack and publish are one transaction, the dispatcher hears of it later: `early`.
     pub(super) fn gone(&mut self, copy: CopyNo, early: bool) {
         let over = |hold: &Hold| {
-            let told = hold.settled.is_some() || matches!(hold.source, Source::Delay(_));
             // An attempt that goes on all the same is not forgotten.
-            told || (!early && hold.running.is_none())
+            hold.settled.is_some() || (!early && hold.running.is_none())
         };
         if self.holds.get(&copy).is_some_and(over) {
+            self.forget(copy);
+        }
+    }
+
+    /// The dispatcher has heard that the next of what came from a delay queue is confirmed, and it is gone.
+    pub(super) fn gone_head(&mut self, copy: CopyNo) {
+        if self.holds.get(&copy).is_some_and(|hold| matches!(hold.source, Source::Delay(_))) {
             self.forget(copy);
         }
     }
@@ -264,6 +273,11 @@ impl Process {
                 lane.fresh.retain(|(_, other)| *other != copy);
             }
         }
+    }
+
+    /// Whether nothing of a lane may be sent, or wait here to be.
+    pub fn is_stopped(&self, lane: usize) -> bool {
+        self.draining || self.lanes[lane].paused || self.lanes[lane].resuming || !self.lanes[lane].open
     }
 
     /// Slots of all lanes in use.

@@ -9,9 +9,10 @@ const LOOKED_AT: usize = 16;
 /// How long after a fault's end its traces may last: retransmissions and heartbeats; and as long as it lasted itself, since
 /// retransmissions double.
 const AFTERMATH: Duration = Duration::from_secs(20);
-/// A timer may go off up to this later than the wall clock says: rounding; and if a fault has moved that clock, as long as
-/// a dispatcher holds a task by its monotonic clock.
+/// A timer may go off up to this later than the wall clock says.
 const ROUNDING: Duration = Duration::from_millis(2);
+/// How long a publish may be on its way: its own time limit, the rest before the next try, and a lost connection.
+const PUBLISHING: Duration = Duration::from_secs(60);
 
 impl Scene<'_> {
     /// A task that waits in a lane for its first attempt, may be sent now, and has waited since before this moment; its
@@ -31,14 +32,19 @@ impl Scene<'_> {
 
     fn may_be_sent(&self, process: &Process, host: Host, lane: usize, hold: &Hold) -> bool {
         let Some(task) = hold.task.and_then(|task| self.tasks.get(&task)) else { return false };
-        let late = if self.clock_is_true(host) { ROUNDING } else { HOLD_MAX + HOLD_MAX / 2 };
         let wall = self.wall(host);
         let Some(received_at) = hold.received_at else { return false };
         let due = task.not_before().max(hold.due);
-        // What waits for longer than a dispatcher holds goes into the delay grid.
-        let is_due =
-            due.is_none_or(|due| due.saturating_add(late) <= wall && due.since(hold.received_wall) <= HOLD_MAX);
-        let expires = task.expires_at().is_some_and(|at| at <= wall.saturating_add(late));
+        let on_arrival = due.is_none_or(|due| due <= hold.received_wall);
+        // What waits for longer than a dispatcher holds goes into the delay grid. A clock that jumps moves no timer.
+        let since = due.is_some_and(|due| {
+            due.saturating_add(ROUNDING) <= wall
+                && due.since(hold.received_wall) <= HOLD_MAX
+                && self.clock_is_true(host)
+        });
+        let still = due.is_none_or(|due| due.saturating_add(ROUNDING) <= wall);
+        let is_due = (on_arrival && still) || since;
+        let expires = task.expires_at().is_some_and(|at| at <= wall.saturating_add(ROUNDING));
         let executor = task.spec.executor;
         let busy = process.busy.get(&executor).copied().unwrap_or(0);
         let busy_of = process.busy_of.get(&(lane, executor)).copied().unwrap_or(0);
@@ -65,6 +71,25 @@ impl Scene<'_> {
                 && Duration::from_millis(fault.at_ms) <= self.now
                 && ends >= since
         })
+    }
+
+    /// Whether a publish of a dispatcher that comes now is certainly of what it has in hand now: nothing was wrong lately
+    /// with the broker, the way to it, or its confirms.
+    pub(super) fn publishes_are_prompt(&self, host: Host) -> bool {
+        let confirms = |kind: &FaultKind| {
+            matches!(
+                kind,
+                FaultKind::Alarm
+                    | FaultKind::ConfirmLate { .. }
+                    | FaultKind::ConfirmNever { .. }
+                    | FaultKind::ConfirmNack { .. }
+            )
+        };
+        let late = |fault: &crate::case::Fault| {
+            let ends = Duration::from_millis(fault.end_ms().min(self.case.heal_at_ms));
+            Duration::from_millis(fault.at_ms) <= self.now && ends + PUBLISHING >= self.now && confirms(&fault.kind)
+        };
+        self.is_undisturbed(host, self.now.saturating_sub(PUBLISHING)) && !self.case.faults.iter().any(late)
     }
 
     /// Whether nothing was wrong between a dispatcher and the broker since then, traces of earlier faults included.

@@ -37,7 +37,8 @@ fn an_ack_before_the_answer_is_seen() {
 /// Delivered, answered 500, and to be tried again in 1.5 s.
 fn failed() -> Tale {
     let mut tale = tale(1);
-    tale.published(1, 1).delivered(1).started(1, 1).answered(1, 1, 500).retry(1, 1, 500);
+    tale.case.world.dispatcher.lanes[0].backoff_min_ms = 1_500;
+    tale.published(1, 1).delivered(1).started(1, 1).answered(1, 1, 500).retry(1, 1, 1_500);
     tale
 }
 
@@ -217,6 +218,19 @@ fn an_ack_that_never_goes_out_is_seen_when_later_ones_do() {
     forgotten(100).keeps_all();
 }
 
+#[test]
+fn what_is_given_back_and_forgotten_is_seen_when_its_lane_is_opened_again() {
+    let paused = |why| {
+        let mut tale = tale(1);
+        let lane = tale.name();
+        tale.published(1, 1).delivered(1).event(Event::LanePaused { lane: lane.clone(), paused: true });
+        tale.settled(1, Settlement::Requeued).wait(3_000).returned(1, why);
+        tale
+    };
+    paused("give_back").keeps_all();
+    paused("closed").breaks(Oracle::AccountedFor, "has never heard of it");
+}
+
 fn hooked(hook: HookSpec) -> Tale {
     let mut case = case(1);
     case.world.dispatcher.mediator = true;
@@ -275,12 +289,12 @@ fn windows_are_given_and_kept() {
 #[test]
 fn attempts_are_counted_and_never_too_many() {
     let mut again = failed();
-    again.wait(600).started(1, 2).keeps_all();
-    failed().wait(600).started(1, 3).breaks(Oracle::Bounded, "attempt 3, after [1]");
+    again.wait(1_600).started(1, 2).keeps_all();
+    failed().wait(1_600).started(1, 3).breaks(Oracle::Bounded, "attempt 3, after [1]");
     failed().moved(1, 2, second(), 0).breaks(Oracle::Bounded, "message 2 counts 0 attempts");
     let mut most = failed();
     most.case.tasks[0].max_attempts = Some(1);
-    most.wait(600).started(1, 2).breaks(Oracle::Bounded, "attempt 2, of 1");
+    most.wait(1_600).started(1, 2).breaks(Oracle::Bounded, "attempt 2, of 1");
 }
 
 #[test]

@@ -44,7 +44,8 @@ fn a_producers_clock_counts_for_its_tasks() {
 fn a_start_before_the_end_of_its_backoff_is_seen_over_the_delay_grid_too() {
     let retried = |after| {
         let mut tale = Tale::of(case(1));
-        tale.published(1, 1).delivered(1).started(1, 1).answered(1, 1, 500).retry(1, 1, 500);
+        tale.case.world.dispatcher.lanes[0].backoff_min_ms = 1_500;
+        tale.published(1, 1).delivered(1).started(1, 1).answered(1, 1, 500).retry(1, 1, 1_500);
         tale.moved(1, 2, second(), 1).settled(1, Settlement::Retried).acked(1);
         let queue = quebert_dispatcher::ports::broker::Target::Queue(tale.name());
         let source = quebert_dispatcher::ports::broker::Source::Delay(quebert_dispatcher::grid::Step::FIRST);
@@ -56,7 +57,7 @@ fn a_start_before_the_end_of_its_backoff_is_seen_over_the_delay_grid_too() {
         tale.moved(1, 3, queue, 1).acked(2).delivered(3).wait(after).started(1, 2);
         tale
     };
-    retried(500).keeps_all();
+    retried(1_500).keeps_all();
     retried(0).breaks(Oracle::NeverEarly, "before the moment it was put off to");
 }
 
