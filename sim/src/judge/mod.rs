@@ -124,11 +124,12 @@ pub fn judge_with(case: &Case, entries: &[Entry], ran: &Ran, more: &[MakePromise
 }
 
 /// The same for a run in which a user's own mediators had their say, of whom no case knows what they want: whatever was
-/// dropped is taken to be dropped by them, and what they said is not judged. Nor are shares of lanes, which depend on what a
-/// mediator is about to drop.
+/// dropped is taken to be dropped by them, and what they said is not judged. Nor are slots and shares, which
+/// depend on what a mediator is about to drop, and when.
 pub fn judge_mediated(case: &Case, entries: &[Entry], ran: &Ran, more: &[MakePromise]) -> Vec<Violation> {
     let mut promises = all(case);
-    promises.retain(|promise| !matches!(promise.oracle(), Oracle::Mediators | Oracle::NoBadNeighbour));
+    promises
+        .retain(|promise| !matches!(promise.oracle(), Oracle::Mediators | Oracle::NoBadNeighbour | Oracle::Priority));
     promises.extend(more.iter().map(|make| make(case)));
     let mut scene = Scene::new(case);
     scene.any_may_drop = true;
