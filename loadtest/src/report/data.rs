@@ -209,6 +209,56 @@ pub struct ThresholdView {
     pub ok: bool,
 }
 
+/// What a sweep came to: one short run for each point of a grid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sweep {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The tester's version.
+    pub version: String,
+    /// When the first run began, in milliseconds since the Unix epoch.
+    pub started_at_ms: i64,
+    /// What it ran on.
+    pub environment: Environment,
+    /// What all points share; what a point says of itself takes the place of what stands here.
+    pub profile: Profile,
+    /// The demands that each point was held to, as they were typed.
+    pub demands: Vec<String>,
+    /// One for each run, in the order in which they ran.
+    pub points: Vec<SweepPoint>,
+    /// For people: what the points show together, such as where the knee is; may be empty.
+    pub notes: Vec<String>,
+}
+
+/// One run of a sweep.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SweepPoint {
+    /// What sets it apart besides the rate, such as `slots=64 window=80`: the points of one series have the same. Empty
+    /// if only the rate varies.
+    pub series: String,
+    /// What the plan asked for, in tasks a second.
+    pub offered_per_s: f64,
+    /// What succeeded, in tasks a second.
+    pub achieved_per_s: f64,
+    /// Median of the corrected waits.
+    pub p50_us: u64,
+    /// Their 99th percentile.
+    pub p99_us: u64,
+    /// The 95 % interval of that, where there were tasks enough to tell.
+    pub p99_low_us: Option<u64>,
+    /// Its upper end.
+    pub p99_high_us: Option<u64>,
+    /// The share of the busiest resource that is known, 0 to 1; `null` if none is.
+    pub utilisation: Option<f64>,
+    /// Whether every promise and every demand was kept.
+    pub ok: bool,
+    /// Whether the figures mean something.
+    pub valid: bool,
+    /// What held the system back the most, as in [`Bottleneck::name`]; empty if nothing did.
+    pub bottleneck: String,
+}
+
 impl Report {
     /// What the program ends with. A broken promise outweighs all: even an invalid run has lost what it lost.
     pub fn exit(&self) -> u8 {

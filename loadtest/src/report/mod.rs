@@ -8,8 +8,8 @@ mod tests;
 mod threshold;
 
 pub use data::{
-    Bottleneck, Environment, Latency, Part, PhaseView, ProcessView, Report, SCHEMA_VERSION, SelfWatch, ThresholdView,
-    Throughput, Validity, schema,
+    Bottleneck, Environment, Latency, Part, PhaseView, ProcessView, Report, SCHEMA_VERSION, SelfWatch, Sweep,
+    SweepPoint, ThresholdView, Throughput, Validity, schema,
 };
 pub use markdown::markdown;
 pub use threshold::Threshold;
