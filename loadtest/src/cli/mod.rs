@@ -3,6 +3,7 @@
 mod executor;
 mod out;
 mod run;
+mod simulate;
 mod verify;
 
 use crate::{report::exit, run::ConfigError};
@@ -29,6 +30,8 @@ pub struct Cli {
 enum Command {
     /// Run a profile against a system, and report
     Run(Box<run::RunArgs>),
+    /// Compute what would happen with other dispatchers, slots and prefetch windows
+    Simulate(Box<simulate::SimulateArgs>),
     /// Judge a ledger again
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Simulate(args) => simulate::simulate(*args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
         Command::Schema => {

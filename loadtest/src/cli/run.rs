@@ -119,10 +119,10 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
     };
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report).expect("a report is plain data");
-        write(&path, &text)?;
+        out::write(&path, &text)?;
     }
     if let Some(path) = markdown_to {
-        write(&path, &markdown(&report))?;
+        out::write(&path, &markdown(&report))?;
     }
     if !quiet {
         summary(&report).iter().for_each(|line| out::tell(line));
@@ -181,13 +181,6 @@ fn profile(args: RunArgs) -> Result<Profile, Error> {
     profile.require_steady |= args.require_steady;
     lines(&mut profile.thresholds, args.thresholds);
     Ok(profile)
-}
-
-fn write(path: &PathBuf, text: &str) -> Result<(), Error> {
-    if path.as_os_str() == "-" {
-        return out::print(text).map_err(Error::Output);
-    }
-    fs::write(path, format!("{text}\n")).map_err(|e| Error::Write(path.clone(), e))
 }
 
 fn line(live: &Live) -> String {
