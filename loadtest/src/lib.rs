@@ -6,6 +6,7 @@
 //! found running: nothing here knows the program's code.
 
 pub mod arrivals;
+pub mod chaos;
 #[cfg(feature = "program")]
 pub mod cli;
 pub mod clock;

@@ -1,7 +1,9 @@
 //! The command line: what there is to say, and what comes back as an exit code. What is run and judged stands elsewhere.
 
+mod chaos;
 mod executor;
 mod out;
+mod profile;
 mod run;
 mod verify;
 
@@ -29,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Run a profile against a system, and report
     Run(Box<run::RunArgs>),
+    /// Run a profile while dispatchers or the broker are killed, or the link between them is cut, stalled or slow
+    Chaos(Box<run::RunArgs>),
     /// Judge a ledger again
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Chaos(args) => chaos::chaos(*args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
         Command::Schema => {
