@@ -4,6 +4,7 @@ mod chaos;
 mod executor;
 mod out;
 mod profile;
+mod report;
 mod run;
 mod verify;
 
@@ -31,6 +32,8 @@ pub struct Cli {
 enum Command {
     /// Run a profile against a system, and report
     Run(Box<run::RunArgs>),
+    /// Make a page, a summary or JUnit's XML of a report
+    Report(report::ReportArgs),
     /// Run a profile while dispatchers or the broker are killed, or the link between them is cut, stalled or slow
     Chaos(Box<run::RunArgs>),
     /// Judge a ledger again
@@ -58,6 +61,8 @@ enum Error {
     Read(PathBuf, #[source] io::Error),
     #[error("write {}", .0.display())]
     Write(PathBuf, #[source] io::Error),
+    #[error("understand {}", .0.display())]
+    Document(PathBuf, #[source] crate::report::DocumentError),
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
     #[error("write to standard output")]
@@ -77,6 +82,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Report(args) => report::report(&args),
         Command::Chaos(args) => chaos::chaos(*args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),

@@ -53,6 +53,9 @@ pub(super) struct ProfileArgs {
     /// The longest [default: 1m]
     #[arg(long)]
     backoff_max: Option<String>,
+    /// Requests under way to one executor, of one dispatcher; 0 is as many as there are slots [default: 0]
+    #[arg(long)]
+    destination_slots: Option<u32>,
     /// Unconfirmed publishes at a time, into RabbitMQ [default: 256]
     #[arg(long)]
     publish_window: Option<u16>,
@@ -117,6 +120,7 @@ impl ProfileArgs {
         set(&mut profile.max_attempts, self.max_attempts);
         set(&mut profile.backoff_min, self.backoff_min);
         set(&mut profile.backoff_max, self.backoff_max);
+        set(&mut profile.destination_slots, self.destination_slots);
         set(&mut profile.publish_window, self.publish_window);
         set(&mut profile.seed, self.seed);
         set(&mut profile.warm_up, self.warm_up);
@@ -127,5 +131,66 @@ impl ProfileArgs {
         lines(&mut profile.thresholds, self.thresholds);
         lines(&mut profile.faults, self.faults);
         Ok(profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::Cli, report::command};
+    use clap::Parser as _;
+
+    /// What a shell makes of a command that is quoted with single quotes alone.
+    fn words(command: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        let mut letters = command.chars().peekable();
+        while let Some(letter) = letters.next() {
+            let last = words.last_mut().expect("there is always a last word");
+            match letter {
+                '\'' => quoted = !quoted,
+                '\\' if !quoted => last.extend(letters.next().filter(|letter| *letter != '\n')),
+                ' ' if !quoted && last.is_empty() => {}
+                ' ' if !quoted => words.push(String::new()),
+                letter => last.push(letter),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_command_of_a_report_asks_for_the_same_profile() {
+        let text = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let every_field = Profile {
+            arrivals: "poisson 5/s 1s".into(),
+            mix: text(&["queue=it's weight=2", "queue=b"]),
+            executors: text(&["latency=exp:5ms"]),
+            queues: text(&["name=a slots=2", "name=b"]),
+            broker: "amqp://me:$HOME@host/".into(),
+            dispatchers: 3,
+            external: text(&["http://a:1", "http://b:1"]),
+            quebert: Some("./quebert \\ here".into()),
+            prefix: "p".into(),
+            queue_type: "classic".into(),
+            set: text(&["http.guard.deny=[\"x\"]", "-a=b"]),
+            max_attempts: 7,
+            backoff_min: "2s".into(),
+            backoff_max: "3s".into(),
+            destination_slots: 9,
+            publish_window: 11,
+            seed: 12,
+            warm_up: "4s".into(),
+            settle: "5s".into(),
+            start_lag_max: "6ms".into(),
+            late_grace: "7ms".into(),
+            require_steady: true,
+            thresholds: text(&["wait.p99<500ms", "lost==0"]),
+            faults: text(&["kill dispatcher at 1s restart after 2s"]),
+        };
+        for wanted in [Profile::default(), every_field] {
+            let cli = Cli::try_parse_from(words(&command(&wanted))).unwrap_or_else(|e| panic!("{e}"));
+            let crate::cli::Command::Run(args) = cli.command else { panic!("it is no run") };
+            assert_eq!(args.read().unwrap().0, wanted);
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! `run`: a profile from a file and flags, a line a second, and the report in the forms that are asked for.
 
-use super::{Error, out, profile::ProfileArgs, runtime, verify};
+use super::{Error, out, profile::ProfileArgs, report::Forms, runtime, verify};
 use crate::{
     quantity::Span,
-    report::{Report, exit, markdown},
+    report::{Report, exit},
     run::{self, Config, Live, Profile},
 };
 use clap::Args;
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Args)]
@@ -24,9 +24,8 @@ pub(super) struct OutputArgs {
     /// Write the report as JSON; `-` is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the summary in Markdown; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    forms: Forms,
     /// Write the ledger, to be judged again by `verify`
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -48,7 +47,7 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
 
 /// Runs a profile, and writes what it came to.
 pub(super) fn execute(profile: Profile, output: OutputArgs) -> Result<u8, Error> {
-    let OutputArgs { json, markdown: markdown_to, ledger, quiet } = output;
+    let OutputArgs { json, forms, ledger, quiet } = output;
     let config = Config::try_from(profile)?;
     let tell = |live: &Live| {
         if !quiet {
@@ -69,11 +68,9 @@ pub(super) fn execute(profile: Profile, output: OutputArgs) -> Result<u8, Error>
     };
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report).expect("a report is plain data");
-        write(&path, &text)?;
+        out::write(&path, &text)?;
     }
-    if let Some(path) = markdown_to {
-        write(&path, &markdown(&report))?;
-    }
+    forms.write(&report)?;
     if !quiet {
         summary(&report).iter().for_each(|line| out::tell(line));
     }
@@ -88,13 +85,6 @@ async fn interrupted() {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-}
-
-fn write(path: &PathBuf, text: &str) -> Result<(), Error> {
-    if path.as_os_str() == "-" {
-        return out::print(text).map_err(Error::Output);
-    }
-    fs::write(path, format!("{text}\n")).map_err(|e| Error::Write(path.clone(), e))
 }
 
 fn line(live: &Live) -> String {
