@@ -6,6 +6,7 @@
 //! found running: nothing here knows the program's code. [`simulate`] asks the same of a system that is only computed.
 
 pub mod arrivals;
+pub mod chaos;
 #[cfg(feature = "program")]
 pub mod cli;
 pub mod clock;

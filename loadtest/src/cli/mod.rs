@@ -1,7 +1,10 @@
 //! The command line: what there is to say, and what comes back as an exit code. What is run and judged stands elsewhere.
 
+mod chaos;
 mod executor;
 mod out;
+mod profile;
+mod report;
 mod run;
 mod simulate;
 mod verify;
@@ -32,6 +35,10 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Compute what would happen with other dispatchers, slots and prefetch windows
     Simulate(Box<simulate::SimulateArgs>),
+    /// Make a page, a summary or JUnit's XML of a report
+    Report(report::ReportArgs),
+    /// Run a profile while dispatchers or the broker are killed, or the link between them is cut, stalled or slow
+    Chaos(Box<run::RunArgs>),
     /// Judge a ledger again
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
@@ -57,6 +64,8 @@ enum Error {
     Read(PathBuf, #[source] io::Error),
     #[error("write {}", .0.display())]
     Write(PathBuf, #[source] io::Error),
+    #[error("understand {}", .0.display())]
+    Document(PathBuf, #[source] crate::report::DocumentError),
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
     #[error("write to standard output")]
@@ -77,6 +86,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
         Command::Simulate(args) => simulate::simulate(*args),
+        Command::Report(args) => report::report(&args),
+        Command::Chaos(args) => chaos::chaos(*args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
         Command::Schema => {

@@ -17,8 +17,9 @@ pub(super) fn tell(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
 }
 
-/// A text into a file; `-` is standard output.
+/// A file that was asked for; `-` is standard output.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let text = text.trim_end();
     if path.as_os_str() == "-" {
         return print(text).map_err(Error::Output);
     }

@@ -1,93 +1,31 @@
 //! `run`: a profile from a file and flags, a line a second, and the report in the forms that are asked for.
 
-use super::{Error, out, runtime, verify};
+use super::{Error, out, profile::ProfileArgs, report::Forms, runtime, verify};
 use crate::{
     quantity::Span,
-    report::{Report, exit, markdown},
+    report::{Report, exit},
     run::{self, Config, Live, Profile},
 };
 use clap::Args;
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A flag wins over the profile's file, and the file over the defaults.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// A TOML file with the fields of a profile
-    #[arg(long)]
-    profile: Option<PathBuf>,
-    /// When tasks come, such as "poisson 500/s 60s" [default: constant 100/s 10s]
-    #[arg(long)]
-    arrivals: Option<String>,
-    /// Which tasks come, such as "queue=high to=slow weight=3 size=exp:300 ttl=10s delay=uniform:1s,5s"; repeatable
-    #[arg(long, value_name = "WORDS")]
-    mix: Vec<String>,
-    /// An executor, such as "name=slow latency=exp:50ms status=503:3% limit=200/s outage=refuse:10s..15s"; repeatable
-    #[arg(long = "executor", value_name = "WORDS")]
-    executors: Vec<String>,
-    /// A queue, such as "name=high priority=2 slots=64 window=80"; repeatable
-    #[arg(long = "queue", value_name = "WORDS")]
-    queues: Vec<String>,
-    /// private-rabbitmq, embedded, an amqp:// address, or the http:// address of an API [default: embedded]
-    #[arg(long)]
-    broker: Option<String>,
-    /// Dispatchers to start [default: 1]
-    #[arg(long)]
-    dispatchers: Option<u32>,
-    /// Admin address of a dispatcher that runs; then none is started; repeatable
-    #[arg(long, value_name = "ADDRESS")]
-    external: Vec<String>,
-    /// The program to start; without it, the `quebert` beside this program
-    #[arg(long)]
-    quebert: Option<String>,
-    /// Names of queues begin with this [default: quebert-loadtest]
-    #[arg(long)]
-    prefix: Option<String>,
-    /// quorum or classic [default: quorum]
-    #[arg(long)]
-    queue_type: Option<String>,
-    /// A further setting of the dispatchers, KEY=VALUE; repeatable
-    #[arg(long)]
-    set: Vec<String>,
-    /// Attempts of a task in all; 0 is without limit [default: 20]
-    #[arg(long)]
-    max_attempts: Option<u32>,
-    /// The shortest delay between two attempts [default: 1s]
-    #[arg(long)]
-    backoff_min: Option<String>,
-    /// The longest [default: 1m]
-    #[arg(long)]
-    backoff_max: Option<String>,
-    /// Unconfirmed publishes at a time, into RabbitMQ [default: 256]
-    #[arg(long)]
-    publish_window: Option<u16>,
-    /// Everything random is drawn from this [default: 1]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Tasks intended before this are left out of the latencies [default: 0s]
-    #[arg(long)]
-    warm_up: Option<String>,
-    /// How long to wait after the plan until nothing is open [default: 60s]
-    #[arg(long)]
-    settle: Option<String>,
-    /// How late the tester may be itself at the 99th percentile [default: 5ms]
-    #[arg(long)]
-    start_lag_max: Option<String>,
-    /// How much later than its expiry an attempt may reach the executor's code [default: 100ms]
-    #[arg(long)]
-    late_grace: Option<String>,
-    /// A run that did not become steady is invalid
-    #[arg(long)]
-    require_steady: bool,
-    /// A demand, such as "wait.p99<500ms", "wait@high.p99<50ms", "lost==0" or "duplicates/tasks<0.1%"; repeatable
-    #[arg(long = "threshold", value_name = "DEMAND", num_args = 1..)]
-    thresholds: Vec<String>,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Where what a run came to goes.
+#[derive(Debug, Args)]
+pub(super) struct OutputArgs {
     /// Write the report as JSON; `-` is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the summary in Markdown; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    #[command(flatten)]
+    forms: Forms,
     /// Write the ledger, to be judged again by `verify`
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -96,10 +34,21 @@ pub(super) struct RunArgs {
     quiet: bool,
 }
 
+impl RunArgs {
+    pub(super) fn read(self) -> Result<(Profile, OutputArgs), Error> {
+        Ok((self.profile.read()?, self.output))
+    }
+}
+
 pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
-    let (json, markdown_to, ledger, quiet) =
-        (args.json.clone(), args.markdown.clone(), args.ledger.clone(), args.quiet);
-    let config = Config::try_from(profile(args)?)?;
+    let (profile, output) = args.read()?;
+    execute(profile, output)
+}
+
+/// Runs a profile, and writes what it came to.
+pub(super) fn execute(profile: Profile, output: OutputArgs) -> Result<u8, Error> {
+    let OutputArgs { json, forms, ledger, quiet } = output;
+    let config = Config::try_from(profile)?;
     let tell = |live: &Live| {
         if !quiet {
             out::tell(&line(live));
@@ -121,9 +70,7 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
         let text = serde_json::to_string_pretty(&report).expect("a report is plain data");
         out::write(&path, &text)?;
     }
-    if let Some(path) = markdown_to {
-        out::write(&path, &markdown(&report))?;
-    }
+    forms.write(&report)?;
     if !quiet {
         summary(&report).iter().for_each(|line| out::tell(line));
     }
@@ -138,49 +85,6 @@ async fn interrupted() {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-}
-
-fn profile(args: RunArgs) -> Result<Profile, Error> {
-    let mut profile = match &args.profile {
-        None => Profile::default(),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|e| Error::Read(path.clone(), e))?;
-            toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?
-        }
-    };
-    fn set<T>(field: &mut T, value: Option<T>) {
-        if let Some(value) = value {
-            *field = value;
-        }
-    }
-    fn lines(field: &mut Vec<String>, values: Vec<String>) {
-        if !values.is_empty() {
-            *field = values;
-        }
-    }
-    set(&mut profile.arrivals, args.arrivals);
-    lines(&mut profile.mix, args.mix);
-    lines(&mut profile.executors, args.executors);
-    lines(&mut profile.queues, args.queues);
-    set(&mut profile.broker, args.broker);
-    set(&mut profile.dispatchers, args.dispatchers);
-    lines(&mut profile.external, args.external);
-    profile.quebert = args.quebert.or(profile.quebert);
-    set(&mut profile.prefix, args.prefix);
-    set(&mut profile.queue_type, args.queue_type);
-    lines(&mut profile.set, args.set);
-    set(&mut profile.max_attempts, args.max_attempts);
-    set(&mut profile.backoff_min, args.backoff_min);
-    set(&mut profile.backoff_max, args.backoff_max);
-    set(&mut profile.publish_window, args.publish_window);
-    set(&mut profile.seed, args.seed);
-    set(&mut profile.warm_up, args.warm_up);
-    set(&mut profile.settle, args.settle);
-    set(&mut profile.start_lag_max, args.start_lag_max);
-    set(&mut profile.late_grace, args.late_grace);
-    profile.require_steady |= args.require_steady;
-    lines(&mut profile.thresholds, args.thresholds);
-    Ok(profile)
 }
 
 fn line(live: &Live) -> String {

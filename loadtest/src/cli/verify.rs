@@ -46,6 +46,9 @@ pub(super) fn lines(verdict: &Verdict) -> Vec<String> {
         let mark = if finding.ok { "ok    " } else { "BROKEN" };
         lines.push(format!("{mark}  {:<32} {:>8}  {}", finding.name, finding.found, finding.note));
     }
+    for fault in &verdict.faults {
+        lines.push(format!("fault   {}  (from {:.1} s to {:.1} s)", fault.what, fault.from_s, fault.until_s));
+    }
     if !verdict.lost_ids.is_empty() {
         lines.push(format!("lost: {}", verdict.lost_ids.join(", ")));
     }

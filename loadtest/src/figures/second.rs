@@ -76,6 +76,12 @@ pub struct Second {
     pub ready: Option<u64>,
     /// Tasks that dispatchers hold, under way or not.
     pub held: Option<u64>,
+    /// Of these, those that have a slot.
+    #[serde(default)]
+    pub in_flight: Option<u64>,
+    /// Slots of all dispatchers together.
+    #[serde(default)]
+    pub slots: Option<u64>,
 }
 
 /// Seconds, with the histogram of the current one.

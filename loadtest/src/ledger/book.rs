@@ -414,7 +414,10 @@ impl Witness for Book {
                 Answered::Status(_, Some(asked)) => self.rules.backoff_min.max(asked.min(self.rules.retry_after_max)),
                 _ => self.rules.backoff_min,
             };
-            record.due = Tick::at((now.wall + wait).saturating_sub(self.rules.early_grace));
+            let due = (now.wall + wait).saturating_sub(self.rules.early_grace);
+            // After a fault two copies of a task may be on their way, each with its own backoff: the earlier one may go.
+            let other = record.due.get().filter(|_| record.extras > 0);
+            record.due = Tick::at(other.map_or(due, |other| other.min(due)));
             pages.counts.failures += 1;
             pages.counts.abandoned += u64::from(how == Answered::Abandoned);
             pages.figures.second(now.run).failed += 1;

@@ -109,6 +109,19 @@ async fn retry_after_moves_the_earliest_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_copies_each_waits_for_its_own_backoff() {
+    let book = book();
+    publish(&book, 0, 0);
+    attempt(&book, 0, 1, 503);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    // The broker has sent the task to another dispatcher as well.
+    attempt(&book, 0, 1, 503);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    attempt(&book, 0, 2, 200);
+    assert_eq!((book.counts().early, book.counts().repeats), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_made_again_at_once_is_a_repeat_and_not_early() {
     let book = book();
     publish(&book, 0, 0);

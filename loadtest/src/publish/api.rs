@@ -5,7 +5,7 @@ use crate::target::http::Client;
 use quebert_dispatcher::ports::BoxFuture;
 use quebert_wire::{Codec as _, JsonCodec};
 use serde::Deserialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// As many as the API takes at a time.
 const BATCHES: usize = 4;
@@ -16,13 +16,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A door through the HTTP API.
 pub struct ApiDoor {
-    client: Client,
+    client: Arc<Client>,
 }
 
 impl ApiDoor {
-    /// `address` is the API's host and port.
-    pub fn new(address: &str) -> Self {
-        Self { client: Client::new(address) }
+    /// By a client of the API's address.
+    pub fn new(client: Arc<Client>) -> Self {
+        Self { client }
     }
 
     async fn post(&self, parcels: &[Parcel]) -> Result<Vec<Result<(), Refused>>, Refused> {

@@ -1,4 +1,4 @@
-//! The report as data. Fields are only added within one version of the schema.
+//! The report as data. Fields are only added, with a default, so that every older version can still be read.
 
 use super::exit;
 use crate::{
@@ -10,13 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of the report's schema.
-pub const SCHEMA_VERSION: u32 = 1;
+/// The version of the report's schema. Version 2 says of each second which slots were in use, and of each process when it
+/// was looked at.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// 1.
+    /// 2 as this is written.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,
@@ -160,9 +161,12 @@ pub struct ProcessView {
     pub fds_max: u64,
     /// How often its main thread went to sleep by itself.
     pub voluntary_switches: u64,
-    /// CPU seconds in each second.
+    /// The moments at which it was looked at, about one a second, from the start of the run.
+    #[serde(default)]
+    pub looks_s: Vec<f64>,
+    /// CPU seconds between each look and the next.
     pub cpu_by_s: Vec<f64>,
-    /// Memory in use in each second.
+    /// Memory in use at each look.
     pub rss_by_s: Vec<u64>,
 }
 
@@ -215,7 +219,7 @@ pub struct ThresholdView {
 /// What a sweep came to: one short run for each point of a grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sweep {
-    /// [`SCHEMA_VERSION`].
+    /// 2 as this is written.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,

@@ -1,6 +1,6 @@
 //! The summary in Markdown, for a pull request or a CI step. It leaves out what only a picture can show.
 
-use super::Report;
+use super::{Report, Sweep, html::told::short};
 use crate::quantity::Span;
 use std::{fmt::Write as _, time::Duration};
 
@@ -8,6 +8,36 @@ use std::{fmt::Write as _, time::Duration};
 pub fn markdown(report: &Report) -> String {
     let mut out = String::new();
     write(&mut out, report).expect("a string takes everything");
+    out
+}
+
+/// The points of a sweep.
+pub fn markdown_sweep(sweep: &Sweep) -> String {
+    let mut out = String::from("## Sweep\n\n");
+    let heads =
+        "| series | offered | achieved | p50 | p99 | in use | |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    out.extend(sweep.notes.iter().map(|note| format!("- {note}\n")));
+    if !sweep.notes.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(heads);
+    for point in &sweep.points {
+        let told = |us| Span(Duration::from_micros(us));
+        let word = match (point.valid, point.ok) {
+            (false, _) => "**invalid**",
+            (true, false) => "**missed**",
+            (true, true) => "kept",
+        };
+        let used = point.utilisation.map_or("–".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        out.push_str(&format!(
+            "| {} | {}/s | {}/s | {} | {} | {used} | {word} |\n",
+            point.series,
+            short(point.offered_per_s),
+            short(point.achieved_per_s),
+            told(point.p50_us),
+            told(point.p99_us),
+        ));
+    }
     out
 }
 

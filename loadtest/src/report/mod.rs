@@ -1,17 +1,26 @@
-//! What a run came to, as data: the JSON report and its parts, thresholds over it, and a summary in Markdown. It measures
-//! nothing. The JSON has a version, and its schema stands in `loadtest/schema/report.schema.json`.
+//! What a run came to, as data: the JSON report and its parts, thresholds over it, and what is made of it for people and
+//! for CI: a page, a summary in Markdown, JUnit's XML. It measures nothing. The JSON has a version, and its schema stands in `loadtest/schema/report.schema.json`.
 
+mod command;
 mod data;
+mod document;
+mod html;
+mod junit;
 mod markdown;
+mod markup;
 #[cfg(test)]
 mod tests;
 mod threshold;
 
+pub use command::command;
 pub use data::{
     Bottleneck, Environment, Latency, Part, PhaseView, ProcessView, Report, SCHEMA_VERSION, SelfWatch, Sweep,
     SweepPoint, ThresholdView, Throughput, Validity, schema,
 };
-pub use markdown::markdown;
+pub use document::{Document, DocumentError};
+pub use html::{html, html_sweep};
+pub use junit::junit;
+pub use markdown::{markdown, markdown_sweep};
 pub use threshold::Threshold;
 
 /// Exit codes of the program.

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-fn report() -> Report {
+pub(super) fn report() -> Report {
     let summary = Summary {
         count: 1000,
         mean_us: 2500.5,
@@ -144,6 +144,6 @@ fn the_schema_that_is_kept_is_the_one_that_is_meant() {
     assert_eq!(
         std::fs::read_to_string(path).unwrap_or_default(),
         text,
-        "the schema has changed: is it still version 1?"
+        "the schema has changed: is it still version 2?"
     );
 }

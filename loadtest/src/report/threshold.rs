@@ -76,6 +76,17 @@ const PLAIN: [&str; 21] = [
     "settle",
 ];
 
+/// A demand on a latency of all queues, as far as a plot of latencies can show it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Demand {
+    /// Which latency.
+    pub(super) kind: Kind,
+    /// The percentile, as a share; `None` of the mean.
+    pub(super) share: Option<f64>,
+    /// What it must not exceed.
+    pub(super) limit_s: f64,
+}
+
 impl FromStr for Threshold {
     type Err = Unclear;
 
@@ -115,6 +126,25 @@ impl Threshold {
             Compare::Unequal => found != self.limit,
         });
         ThresholdView { text: self.text.clone(), found, ok }
+    }
+
+    /// The demand, if it is an upper limit of a latency of all queues.
+    pub(super) fn demand(&self) -> Option<Demand> {
+        let (Compare::Less | Compare::AtMost, None) = (self.compare, &self.by) else { return None };
+        let Figure::Latency { kind, queue: None, stat } = &self.figure else { return None };
+        let share = match stat {
+            Stat::Mean => None,
+            Stat::P50 => Some(0.5),
+            Stat::P75 => Some(0.75),
+            Stat::P90 => Some(0.9),
+            Stat::P95 => Some(0.95),
+            Stat::P99 => Some(0.99),
+            Stat::P999 => Some(0.999),
+            Stat::P9999 => Some(0.9999),
+            Stat::Max => Some(1.0),
+            Stat::Count => return None,
+        };
+        Some(Demand { kind: *kind, share, limit_s: self.limit })
     }
 }
 

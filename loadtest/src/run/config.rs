@@ -3,6 +3,7 @@
 use super::Profile;
 use crate::{
     arrivals::{Arrivals, Class, GrammarError, Mix},
+    chaos::{Deed, FaultSpec},
     figures::Layout,
     fleet::ExecutorSpec,
     ledger::{QueueRule, Rules},
@@ -18,6 +19,9 @@ const EARLY_GRACE: Duration = Duration::from_millis(2);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// The dispatchers' default of `status.permanent`.
 const PERMANENT: [u16; 2] = [410, 501];
+
+/// How old queues of RabbitMQ must be to be relied on (docs/rabbitmq.md).
+const YOUTH: Duration = Duration::from_secs(5);
 
 /// Of one machine.
 const DISPATCHERS_MAX: u32 = 64;
@@ -63,6 +67,8 @@ pub struct Config {
     pub start_lag_max: Duration,
     /// Demands on the report.
     pub thresholds: Vec<Threshold>,
+    /// What is done to the system.
+    pub faults: Vec<FaultSpec>,
     /// As it was typed.
     pub profile: Profile,
 }
@@ -102,7 +108,10 @@ impl TryFrom<Profile> for Config {
             }
         }
         check(&arrivals, &mix, &executors, &queues)?;
-        let target = target(&profile, queues)?;
+        let faults = lines("faults", &profile.faults, str::parse::<FaultSpec>)?;
+        let mut target = target(&profile, queues)?;
+        check_faults(&faults, &target, arrivals.length())?;
+        target.links = faults.iter().any(|fault| matches!(fault.deed, Deed::Link(..)));
         let late_grace = field("late_grace", quantity::duration(&profile.late_grace))?;
         Ok(Self {
             rules: rules(&profile, &target, &mix, late_grace),
@@ -114,6 +123,7 @@ impl TryFrom<Profile> for Config {
             settle: field("settle", quantity::duration(&profile.settle))?,
             start_lag_max: field("start_lag_max", quantity::duration(&profile.start_lag_max))?,
             thresholds: lines("thresholds", &profile.thresholds, str::parse)?,
+            faults,
             profile,
         })
     }
@@ -210,7 +220,48 @@ fn target(profile: &Profile, queues: Vec<QueueSpec>) -> Result<TargetSpec, Confi
         destination_slots: if profile.destination_slots == 0 { slots } else { profile.destination_slots },
         settings: profile.set.clone(),
         publish_window: profile.publish_window,
+        links: false,
     })
+}
+
+/// Whether what is to be done can be done, and undone.
+fn check_faults(faults: &[FaultSpec], target: &TargetSpec, plan: Duration) -> Result<(), ConfigError> {
+    for (n, fault) in faults.iter().enumerate() {
+        let says = |text: &str| Err(ConfigError::Contradiction(format!("faults: {fault}: {text}")));
+        if !target.external.is_empty() {
+            return says("nothing is done to dispatchers that were not started here");
+        }
+        // An embedded broker and its dispatcher are the same process.
+        let one = target.broker == BrokerSpec::Embedded;
+        if let Some(other) = faults[..n].iter().find(|other| fault.meets(other) || one && fault.overlaps(other)) {
+            return says(&format!("would undo {other}"));
+        }
+        if fault.from >= plan {
+            return says("comes after the end of the plan");
+        }
+        let broker_is_killed = match fault.deed {
+            Deed::KillDispatcher(index) | Deed::Link(Some(index), _) if index >= target.dispatchers as usize => {
+                return says("there is no such dispatcher");
+            }
+            Deed::KillDispatcher(_) => target.broker == BrokerSpec::Embedded,
+            Deed::KillBroker => true,
+            Deed::Link(..) => match &target.broker {
+                BrokerSpec::PrivateRabbit => false,
+                // The name in the broker's certificate would not be the link's.
+                BrokerSpec::Rabbit(url) if url.starts_with("amqp://") => false,
+                _ => return says("there is no link to RabbitMQ that could be laid in clear"),
+            },
+        };
+        match target.broker {
+            _ if broker_is_killed && !fault.ends() => return says("a broker must come back: add `restart after`"),
+            BrokerSpec::Rabbit(_) if broker_is_killed => return says("this broker was not started here"),
+            BrokerSpec::PrivateRabbit if broker_is_killed && fault.from < YOUTH => {
+                return says("RabbitMQ may lose queues that it made a few seconds before it is killed: not before 5 s");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The `quebert` in the folder of this program, or else the one that the system finds.
@@ -275,6 +326,32 @@ mod tests {
         refused(|p| p.broker = "kafka".into(), "broker: private-rabbitmq, embedded");
         refused(|p| p.dispatchers = 2, "exactly one dispatcher");
         refused(|p| p.set = vec!["retry.backoff_min=1s".into()], "requests are judged by");
+        refused(|p| p.faults = vec!["kill executor".into()], "faults: kill dispatcher, kill broker");
         refused(|p| (p.arrivals, p.mix) = ("closed n=1 1s".into(), vec!["ttl=1s".into()]), "don't go together");
+    }
+
+    #[test]
+    fn faults_that_cannot_be_done_or_undone_are_refused() {
+        let with = |broker: &str, faults: &[&str], words: &str| {
+            refused(
+                |p| {
+                    (p.broker, p.faults) = (broker.into(), faults.iter().map(|fault| (*fault).to_owned()).collect());
+                },
+                words,
+            );
+        };
+        with("embedded", &["kill dispatcher at 1s"], "must come back");
+        with("embedded", &["cut link 1s..2s"], "no link");
+        with("embedded", &["kill dispatcher 2 at 1s"], "no such dispatcher");
+        with("embedded", &["kill dispatcher at 11s restart after 1s"], "after the end of the plan");
+        let both = ["kill dispatcher at 1s restart after 2s", "kill broker at 2s restart after 2s"];
+        with("embedded", &both, "would undo");
+        with("private-rabbitmq", &["kill broker at 1s restart after 1s"], "not before 5 s");
+        with("private-rabbitmq", &["cut link 1s..3s", "slow link 2s..4s by 1ms"], "would undo");
+        with("amqp://host/", &["kill broker at 6s restart after 1s"], "not started here");
+        with("amqps://host/", &["cut link 1s..3s"], "in clear");
+        let faults = vec!["cut link 1s..3s".into(), "kill broker at 6s restart after 1s".into()];
+        let profile = Profile { broker: "private-rabbitmq".into(), faults, ..Profile::default() };
+        assert!(Config::try_from(profile).unwrap().target.links);
     }
 }

@@ -54,6 +54,8 @@ pub struct Profile {
     pub require_steady: bool,
     /// Demands on the report.
     pub thresholds: Vec<String>,
+    /// What is done to the system, and when: a line for each.
+    pub faults: Vec<String>,
 }
 
 impl Profile {
@@ -98,6 +100,7 @@ impl Default for Profile {
             late_grace: text("100ms"),
             require_steady: false,
             thresholds: Vec::new(),
+            faults: Vec::new(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! One run, step by step: start, drive, settle, finish. It does nothing to the system but use it; whoever wants to kill or
-//! cut something does so between the steps, and tells the book of it.
+//! cut something does so between the steps, and tells the book of it. For planned faults that is the director.
 
 use super::{
     Config, place, sum,
@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     arrivals::{PLAN_MAX, Plan},
+    chaos::Director,
     clock::Clock,
     draw::Draw,
     fleet::{ExecutorSpec, Fleet, FleetError},
@@ -15,10 +16,17 @@ use crate::{
     report::{self, Report},
     target::{Left, Target, TargetError},
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 /// Between two looks.
@@ -67,6 +75,7 @@ pub struct Session {
     at_end: Counts,
     settle: Duration,
     drift: i64,
+    next_look: Instant,
 }
 
 impl Session {
@@ -76,10 +85,7 @@ impl Session {
     /// What can't be started.
     pub async fn start(config: Config) -> Result<Self, RunError> {
         let mut environment = place::environment(&config);
-        let started = Clock::start().start_epoch_ms();
-        let tag =
-            Draw::new(config.profile.seed).of("tag").at(started.unsigned_abs()).at(std::process::id().into()).number();
-        let tag = format!("{:08x}", tag as u32);
+        let tag = tag(config.profile.seed);
         let target = Target::start(config.target.clone(), &tag).await?;
         let first = target.metrics().await;
         let build = first.iter().flatten().next();
@@ -100,6 +106,7 @@ impl Session {
             at_end: Counts::default(),
             settle: Duration::ZERO,
             drift: 0,
+            next_look: Instant::now() + LOOK_EVERY,
         })
     }
 
@@ -127,13 +134,12 @@ impl Session {
         tokio::spawn(publish::drive(plan, maker, self.target.door(), self.book.clone()))
     }
 
-    /// Follows the plan to its end.
+    /// Follows the plan to its end, with the faults that are planned.
     ///
     /// # Errors
-    /// Only when the tester has a bug.
+    /// When what was killed does not start again.
     pub async fn drive(&mut self, live: &mut impl FnMut(&Live)) -> Result<(), RunError> {
-        let publishing = self.publish();
-        self.watch(publishing, live).await
+        Director::new(&self.config.faults).drive(self, live).await
     }
 
     /// Watches until everything is published.
@@ -160,8 +166,6 @@ impl Session {
         live: &mut impl FnMut(&Live),
     ) -> Result<bool, RunError> {
         let left = moment.saturating_sub(self.book.clock().now().run).min(PLAN_MAX);
-        let mut every = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = sleep(left);
         tokio::pin!(end);
         loop {
@@ -172,13 +176,23 @@ impl Session {
                     break;
                 }
                 () = &mut end, if moment < PLAN_MAX => return Ok(false),
-                _ = every.tick() => live(&self.look().await),
+                () = sleep_until(self.next_look) => live(&self.look().await),
             }
         }
         self.at_end = self.book.counts();
         let now = self.book.clock().now();
         self.drift = micros(now.wall) - micros(now.run);
         Ok(true)
+    }
+
+    /// Watches until this moment of the run, after everything is published.
+    pub async fn look_until(&mut self, moment: Duration, live: &mut impl FnMut(&Live)) {
+        let end = self.book.clock().instant(moment);
+        while self.next_look < end {
+            sleep_until(self.next_look).await;
+            live(&self.look().await);
+        }
+        sleep_until(end).await;
     }
 
     /// Waits until nothing is open, or the limit has passed.
@@ -224,6 +238,7 @@ impl Session {
             at < end
         });
         let name = phase.map(|phase| phase.name.clone()).unwrap_or_default();
+        self.next_look = Instant::now() + LOOK_EVERY;
         self.looks.look(&self.target, &self.book, &name).await
     }
 
@@ -261,6 +276,14 @@ impl Session {
         };
         Ok(facts.report())
     }
+}
+
+/// What tells this run from others, also from those of the same process that start in the same millisecond.
+fn tag(seed: u64) -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let started = Clock::start().start_epoch_ms().unsigned_abs();
+    let draw = Draw::new(seed).of("tag").at(started).at(std::process::id().into());
+    format!("{:08x}", draw.at(RUNS.fetch_add(1, Ordering::Relaxed)).number() as u32)
 }
 
 /// An outage of an executor is a fault: what comes twice because of it is explained.

@@ -61,11 +61,15 @@ impl Looks {
         let metrics = target.metrics().await;
         let left = target.left().await;
         let ready = left.map(|left| left.ready);
-        let held = metrics.iter().flatten().map(held).reduce(|a, b| a + b).map(|held| held as u64);
+        let all =
+            |of: &dyn Fn(&Metrics) -> f64| metrics.iter().flatten().map(of).reduce(|a, b| a + b).map(|n| n as u64);
+        let (held, in_flight) = (all(&held), all(&|metrics| metrics.sum("quebert_tasks_in_flight", &[])));
+        let slots = all(&|metrics| metrics.sum("quebert_queue_concurrency_limit", &[])).filter(|slots| *slots > 0);
         let counts = book.counts();
         let (wait, start_lag) = book.figures(|figures| {
             let second = figures.second(at);
             (second.ready, second.held) = (ready, held);
+            (second.in_flight, second.slots) = (in_flight, slots);
             let wait = figures.total().get(Kind::Wait);
             ((wait.quantile(0.5), wait.quantile(0.99)), figures.total().get(Kind::StartLag).quantile(0.99))
         });
@@ -124,6 +128,7 @@ fn view(name: &str, looks: &[(f64, Look)], done: u64) -> ProcessView {
         fds_max: max(|look| look.fds),
         voluntary_switches: last.voluntary_switches.saturating_sub(first.voluntary_switches),
         cpu_by_s: steps.map(|s| (s * 1000.0).round() / 1000.0).collect(),
+        looks_s: looks.iter().map(|(at, _)| (at * 1000.0).round() / 1000.0).collect(),
         rss_by_s: looks.iter().map(|(_, look)| look.rss_bytes).collect(),
     }
 }
@@ -160,6 +165,7 @@ mod tests {
             (4.0, look(1.5, 300)),
         ];
         let view = view("d", &looks, 1000);
+        assert_eq!((view.looks_s.len(), view.rss_by_s.len(), view.cpu_by_s.len()), (5, 5, 4));
         assert_eq!((view.cpu_s, view.cpu_per_1k_s, view.rss_peak_bytes), (2.0, 2.0, 300));
         assert!((view.rss_slope_bytes_per_s - 100.0).abs() < 1e-6, "{view:?}");
     }

@@ -85,6 +85,10 @@ impl Grid {
     /// # Errors
     /// What is wrong with the profile, or that there are too many combinations.
     pub fn configs(&self, profile: &Profile, timing: &Timing) -> Result<Vec<Config>, ConfigError> {
+        if !profile.faults.is_empty() {
+            let words = "faults: outages of executors are simulated, and no others";
+            return Err(ConfigError::Contradiction(words.to_owned()));
+        }
         // Nothing is started: what counts is that several dispatchers may share it.
         let base = Profile { broker: "private-rabbitmq".into(), external: Vec::new(), ..profile.clone() };
         let checked = Config::try_from(base.clone())?;

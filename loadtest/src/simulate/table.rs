@@ -103,7 +103,7 @@ impl Row {
     }
 }
 
-/// Whether the backlog of the last tenth of the plan is half as large again as in the middle, beyond what chance makes.
+/// Whether the backlog of the last tenth of the plan is a third larger than in the middle, beyond what chance makes.
 fn is_growing(outcome: &Outcome, plan: Duration) -> bool {
     let mut figures = outcome.figures.clone();
     let seconds = figures.seconds();
@@ -113,7 +113,7 @@ fn is_growing(outcome: &Outcome, plan: Duration) -> bool {
         held as f64 / (until - from).max(1) as f64
     };
     let (middle, end) = (mean(n * 9 / 20, n * 11 / 20), mean(n * 9 / 10, n));
-    n >= 20 && end > 1.5 * middle + 3.0 * middle.sqrt() + 10.0
+    n >= 20 && end > 1.3 * middle + 3.0 * middle.sqrt() + 10.0
 }
 
 /// The table, and below it the distribution of waits.

@@ -166,6 +166,8 @@ fn a_grid_has_a_row_for_each_combination_and_the_table_shows_it() {
     for bad in ["0", "", "3..2", "a", "4,0"] {
         assert!(bad.parse::<Numbers>().is_err(), "{bad:?}");
     }
+    let killing = Profile { faults: vec!["kill dispatcher at 1s".into()], ..profile };
+    assert!(grid.configs(&killing, &timing).unwrap_err().to_string().starts_with("faults: outages"));
     let closed = config("closed n=4 1s", "latency=1ms", 1, "slots=1");
     assert_eq!(model(&closed, &timing).unwrap_err(), Unsuited::Closed);
     assert_eq!(suited(&[closed]), Engine::Dispatcher);

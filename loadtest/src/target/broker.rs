@@ -44,7 +44,7 @@ pub struct Left {
 /// A broker.
 pub(super) enum Broker {
     Rabbit { admin: Arc<RabbitAdmin>, queues: Vec<QueueName> },
-    Api { client: Client },
+    Api { client: Arc<Client> },
 }
 
 impl Broker {
@@ -53,8 +53,15 @@ impl Broker {
         Self::Rabbit { admin, queues: spec.queues.iter().map(|queue| name(&queue.name)).collect() }
     }
 
-    pub(super) fn api(address: &str) -> Self {
-        Self::Api { client: Client::new(address) }
+    pub(super) fn api(client: Arc<Client>) -> Self {
+        Self::Api { client }
+    }
+
+    /// The API has come back at another address.
+    pub(super) fn follow(&self, address: &str) {
+        if let Self::Api { client } = self {
+            client.follow(address);
+        }
     }
 
     /// Empties the queues of a former run.

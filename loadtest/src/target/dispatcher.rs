@@ -56,6 +56,7 @@ struct Ours {
     pid: u32,
     api: String,
     logs: Arc<Mutex<VecDeque<String>>>,
+    killed: bool,
 }
 
 impl Dispatcher {
@@ -96,7 +97,11 @@ impl Dispatcher {
             _ => None,
         };
         let (admin, api) = addresses.ok_or_else(|| StartError::NotReady(words(&logs)))?;
-        Ok(Self { name: name.to_owned(), admin: Client::new(&admin), ours: Some(Ours { child, pid, api, logs }) })
+        Ok(Self {
+            name: name.to_owned(),
+            admin: Client::new(&admin),
+            ours: Some(Ours { child, pid, api, logs, killed: false }),
+        })
     }
 
     /// For reports.
@@ -125,7 +130,7 @@ impl Dispatcher {
     /// When it doesn't in time.
     pub async fn ready(&mut self) -> Result<(), StartError> {
         let end = Instant::now() + START_LIMIT;
-        while !matches!(self.admin.get("/readyz", LOOK_LIMIT).await, Ok((200, _))) {
+        while !self.is_ready().await {
             let ended = self.ours.as_mut().is_some_and(|ours| !matches!(ours.child.try_wait(), Ok(None)));
             if ended || Instant::now() > end {
                 return Err(StartError::NotReady(self.last_words()));
@@ -151,12 +156,24 @@ impl Dispatcher {
         if let Some(ours) = &mut self.ours {
             // It has ended already, or can't be killed: either way there is nothing left to do.
             drop(ours.child.kill().await);
+            ours.killed = true;
         }
     }
 
-    /// SIGTERM: it drains. Whether it ended well; of one that is not ours nothing is asked, and that is well.
+    /// Whether it was killed here.
+    pub fn is_killed(&self) -> bool {
+        self.ours.as_ref().is_some_and(|ours| ours.killed)
+    }
+
+    /// Whether it says now that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        matches!(self.admin.get("/readyz", LOOK_LIMIT).await, Ok((200, _)))
+    }
+
+    /// SIGTERM: it drains. Whether it ended well; of one that is not ours nothing is asked, and that is well, and so is
+    /// one that was killed.
     pub async fn stop(mut self) -> bool {
-        let Some(ours) = &mut self.ours else { return true };
+        let Some(ours) = self.ours.as_mut().filter(|ours| !ours.killed) else { return true };
         if !matches!(ours.child.try_wait(), Ok(None)) {
             return false;
         }

@@ -18,7 +18,7 @@ const ANSWER_MAX: usize = 64 << 20;
 /// A client of one address.
 #[derive(Debug)]
 pub struct Client {
-    address: String,
+    address: Mutex<String>,
     idle: Mutex<Vec<http1::SendRequest<Full<Bytes>>>>,
 }
 
@@ -26,12 +26,18 @@ impl Client {
     /// `address` is host and port, with or without `http://`.
     pub fn new(address: &str) -> Self {
         let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-        Self { address: address.to_owned(), idle: Mutex::default() }
+        Self { address: Mutex::new(address.to_owned()), idle: Mutex::default() }
     }
 
     /// Host and port.
-    pub fn address(&self) -> &str {
-        &self.address
+    pub fn address(&self) -> String {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server has come back at another address.
+    pub fn follow(&self, address: &str) {
+        address.clone_into(&mut self.address.lock().unwrap_or_else(PoisonError::into_inner));
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Status and body of a GET.
@@ -58,7 +64,7 @@ impl Client {
         body: Vec<u8>,
         limit: Duration,
     ) -> io::Result<(u16, Bytes)> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.address);
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.address());
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
@@ -85,7 +91,7 @@ impl Client {
     }
 
     async fn connect(&self) -> io::Result<http1::SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect(&self.address).await?;
+        let stream = TcpStream::connect(self.address()).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         // Ends with the sender, or with the other side.

@@ -68,6 +68,8 @@ pub struct TargetSpec {
     pub settings: Vec<String>,
     /// Publishes under way at a time, into RabbitMQ.
     pub publish_window: u16,
+    /// Whether each dispatcher reaches RabbitMQ by a link that can be cut.
+    pub links: bool,
 }
 
 impl QueueSpec {

@@ -5,11 +5,13 @@ use super::{
     broker::{Broker, Left},
     config,
     dispatcher::{Dispatcher, StartError},
+    http::Client,
     metrics::Metrics,
     process::{self, Look},
     spec::{BrokerSpec, TargetSpec},
 };
 use crate::{
+    chaos::{Link, LinkState},
     ledger::Book,
     publish::{ApiDoor, Door, RabbitDoor},
 };
@@ -43,6 +45,9 @@ pub enum TargetError {
     /// A dispatcher does not start.
     #[error(transparent)]
     Dispatcher(#[from] StartError),
+    /// A link to RabbitMQ can't be laid.
+    #[error("lay a link to RabbitMQ")]
+    Link(#[source] io::Error),
     /// The broker could not be looked through after the run.
     #[error("look through the queues")]
     Look(#[source] io::Error),
@@ -55,7 +60,11 @@ pub struct Target {
     door: Arc<dyn Door>,
     dispatchers: Vec<Dispatcher>,
     config: PathBuf,
-    rabbit: Option<PrivateRabbit>,
+    /// RabbitMQ's, if there is one.
+    url: Option<String>,
+    rabbit: Option<Arc<PrivateRabbit>>,
+    /// One for each dispatcher, if they can be cut.
+    links: Vec<Link>,
     /// Last, so that it goes last.
     _folder: Folder,
 }
@@ -80,7 +89,9 @@ impl Target {
         fs::create_dir_all(&folder.0).map_err(|e| TargetError::Write(folder.0.clone(), e))?;
         let config = folder.0.join("quebert.toml");
         let rabbit = match spec.broker {
-            BrokerSpec::PrivateRabbit => Some(PrivateRabbit::start().await.map_err(TargetError::PrivateRabbit)?),
+            BrokerSpec::PrivateRabbit => {
+                Some(Arc::new(PrivateRabbit::start().await.map_err(TargetError::PrivateRabbit)?))
+            }
             _ => None,
         };
         let url = match (&spec.broker, &rabbit) {
@@ -98,19 +109,28 @@ impl Target {
         if let Some(admin) = admin.as_ref().filter(|_| spec.external.is_empty()) {
             Broker::rabbit(admin.clone(), &spec).purge().await?;
         }
-        let dispatchers = start_dispatchers(&spec, &config).await?;
+        let mut links = Vec::new();
+        if let Some(url) = url.as_ref().filter(|_| spec.links) {
+            for _ in 0..spec.dispatchers {
+                links.push(Link::start(&host_of(url)).await.map_err(TargetError::Link)?);
+            }
+        }
+        let dispatchers = start_dispatchers(&spec, &config, url.as_deref(), &links).await?;
         let (broker, door): (_, Arc<dyn Door>) = match (admin, &spec.broker) {
             (Some(admin), _) => {
                 let door = RabbitDoor::new(admin.clone(), &spec.prefix, spec.publish_window.into());
                 (Broker::rabbit(admin, &spec), Arc::new(door))
             }
-            (None, BrokerSpec::Api(api)) => (Broker::api(api), Arc::new(ApiDoor::new(api))),
-            (None, _) => {
-                let api = dispatchers[0].api().expect("a dispatcher of ours has an API");
-                (Broker::api(api), Arc::new(ApiDoor::new(api)))
+            (None, broker) => {
+                let api = match broker {
+                    BrokerSpec::Api(api) => api,
+                    _ => dispatchers[0].api().expect("a dispatcher of ours has an API"),
+                };
+                let client = Arc::new(Client::new(api));
+                (Broker::api(client.clone()), Arc::new(ApiDoor::new(client)))
             }
         };
-        Ok(Self { spec, broker, door, dispatchers, config, rabbit, _folder: folder })
+        Ok(Self { spec, broker, door, dispatchers, config, url, rabbit, links, _folder: folder })
     }
 
     /// The way in.
@@ -133,16 +153,65 @@ impl Target {
     /// # Errors
     /// When it doesn't become ready.
     pub async fn restart(&mut self, index: usize) -> Result<(), StartError> {
-        let name = self.dispatchers[index].name().to_owned();
-        let mut dispatcher = Dispatcher::start(&name, &self.spec.program, &self.config, &self.spec.settings).await?;
-        dispatcher.ready().await?;
-        self.dispatchers[index] = dispatcher;
+        let dispatcher = self.starting(index).await?;
+        self.put(index, dispatcher);
         Ok(())
+    }
+
+    /// The same beside the run: what becomes ready is to be [`put`](Self::put) into its place.
+    pub fn starting(&self, index: usize) -> impl Future<Output = Result<Dispatcher, StartError>> + Send + 'static {
+        let name = self.dispatchers[index].name().to_owned();
+        let (program, config) = (self.spec.program.clone(), self.config.clone());
+        let settings = settings(&self.spec, self.url.as_deref(), self.links.get(index));
+        async move {
+            let mut dispatcher = Dispatcher::start(&name, &program, &config, &settings).await?;
+            dispatcher.ready().await?;
+            Ok(dispatcher)
+        }
+    }
+
+    /// Puts a dispatcher in the place of one that was killed.
+    pub fn put(&mut self, index: usize, dispatcher: Dispatcher) {
+        if let (BrokerSpec::Embedded, Some(api)) = (&self.spec.broker, dispatcher.api()) {
+            self.broker.follow(api);
+        }
+        self.dispatchers[index] = dispatcher;
+    }
+
+    /// Whether every dispatcher that was not killed says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let alive = self.dispatchers.iter().filter(|dispatcher| !dispatcher.is_killed());
+        futures_util::future::join_all(alive.map(Dispatcher::is_ready)).await.into_iter().all(|ready| ready)
+    }
+
+    /// SIGKILL to the broker, if it is ours: to the private node, or to the dispatcher that has it in itself.
+    pub async fn kill_broker(&mut self) {
+        match (&self.rabbit, &self.spec.broker) {
+            (Some(rabbit), _) => {
+                let rabbit = rabbit.clone();
+                // It waits for the process to be gone.
+                drop(tokio::task::spawn_blocking(move || rabbit.kill()).await);
+            }
+            (None, BrokerSpec::Embedded) => self.dispatchers[0].kill().await,
+            (None, _) => {}
+        }
+    }
+
+    /// Starts the private node again, beside the run; `None` if there is none.
+    pub fn start_broker(&self) -> Option<impl Future<Output = Result<(), TargetError>> + Send + 'static> {
+        let rabbit = self.rabbit.clone()?;
+        Some(async move { rabbit.restart().await.map_err(TargetError::PrivateRabbit) })
+    }
+
+    /// What the link of one dispatcher does from now on, or those of all.
+    pub fn set_links(&self, of: Option<usize>, state: LinkState) {
+        let meant = |(index, _): &(usize, &Link)| of.is_none_or(|of| of == *index);
+        self.links.iter().enumerate().filter(meant).for_each(|(_, link)| link.set(state));
     }
 
     /// The private node, if there is one.
     pub fn rabbit(&self) -> Option<&PrivateRabbit> {
-        self.rabbit.as_ref()
+        self.rabbit.as_deref()
     }
 
     /// What each dispatcher says of itself now; `None` for one that doesn't answer.
@@ -169,7 +238,7 @@ impl Target {
     /// # Errors
     /// When the queues can't be looked through.
     pub async fn finish(self, book: &Book) -> Result<(Option<Left>, bool), TargetError> {
-        let Self { broker, dispatchers, rabbit, door, _folder: folder, .. } = self;
+        let Self { broker, dispatchers, rabbit, links, door, _folder: folder, .. } = self;
         // The API ends with its dispatcher, and RabbitMQ knows all only when nobody holds anything.
         let api = matches!(broker, Broker::Api { .. });
         let mut left = None;
@@ -185,10 +254,10 @@ impl Target {
             left = broker.left_everywhere().await;
             broker.tell_ends(book).await.map_err(TargetError::Look)?;
         }
-        drop(door);
+        drop((door, links));
         broker.close().await;
         if let Some(rabbit) = rabbit {
-            // Its end waits for processes.
+            // Its end waits for processes. Nobody else has it any more: what mends it ends before the run.
             drop(tokio::task::spawn_blocking(move || drop(rabbit)).await);
         }
         drop(folder);
@@ -205,14 +274,59 @@ async fn prepare(spec: &TargetSpec, url: &str) -> Result<RabbitAdmin, TargetErro
     Ok(admin)
 }
 
-async fn start_dispatchers(spec: &TargetSpec, config: &Path) -> Result<Vec<Dispatcher>, TargetError> {
+async fn start_dispatchers(
+    spec: &TargetSpec,
+    config: &Path,
+    url: Option<&str>,
+    links: &[Link],
+) -> Result<Vec<Dispatcher>, TargetError> {
     let mut dispatchers = spec.external.iter().map(|address| Dispatcher::external(address)).collect::<Vec<_>>();
-    for n in 1..=spec.dispatchers {
-        let name = format!("dispatcher {n}");
-        dispatchers.push(Dispatcher::start(&name, &spec.program, config, &spec.settings).await?);
+    for n in 0..spec.dispatchers {
+        let name = format!("dispatcher {}", n + 1);
+        let settings = settings(spec, url, links.get(n as usize));
+        dispatchers.push(Dispatcher::start(&name, &spec.program, config, &settings).await?);
     }
     for dispatcher in &mut dispatchers {
         dispatcher.ready().await?;
     }
     Ok(dispatchers)
+}
+
+/// The settings of a dispatcher; with a link, that is where RabbitMQ is for it.
+fn settings(spec: &TargetSpec, url: Option<&str>, link: Option<&Link>) -> Vec<String> {
+    let mut settings = spec.settings.clone();
+    if let (Some(url), Some(link)) = (url, link) {
+        let (before, _, after) = split(url);
+        settings.push(format!("broker.url=\"{before}{}{after}\"", link.address()));
+    }
+    settings
+}
+
+/// Host and port in an `amqp://` address.
+fn host_of(url: &str) -> String {
+    let (_, host, _) = split(url);
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { host.to_owned() } else { format!("{host}:5672") }
+}
+
+/// An address: what stands before its host and port, these, and what stands behind.
+fn split(url: &str) -> (&str, &str, &str) {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
+    let start = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    (&url[..start], &url[start..end], &url[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_found() {
+        assert_eq!(split("amqp://me:p%40ss@host:5673/%2f"), ("amqp://me:p%40ss@", "host:5673", "/%2f"));
+        assert_eq!(split("amqp://host"), ("amqp://", "host", ""));
+        assert_eq!(host_of("amqp://me:x@host/v"), "host:5672");
+        assert_eq!(host_of("amqp://[::1]:5/v"), "[::1]:5");
+        assert_eq!(host_of("amqp://[::1]"), "[::1]:5672");
+    }
 }
