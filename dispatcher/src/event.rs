@@ -59,7 +59,7 @@ pub enum Event {
         /// The trace that the task belongs to, if it came with one.
         trace: Option<TraceId>,
     },
-    /// The task got its slot for the first time.
+    /// The first attempt of a task starts.
     Waited {
         /// The lane.
         lane: Arc<str>,
@@ -167,7 +167,7 @@ pub enum Event {
         /// Attempts made so far.
         attempts: u32,
     },
-    /// A publish was answered.
+    /// A publish was answered: one of the dispatcher, or of whoever takes tasks in beside it.
     Published {
         /// What for.
         purpose: Purpose,
@@ -324,11 +324,13 @@ pub enum Purpose {
     Recount,
     /// To the dead letters.
     DeadLetter,
+    /// A new task into its work queue. The dispatcher makes none; the program's API does.
+    Enqueue,
 }
 
 impl Purpose {
     /// Every purpose, for metrics that start at zero.
-    pub const ALL: [Self; 4] = [Self::Retry, Self::Due, Self::Recount, Self::DeadLetter];
+    pub const ALL: [Self; 5] = [Self::Retry, Self::Due, Self::Recount, Self::DeadLetter, Self::Enqueue];
 
     /// The label.
     pub const fn label(self) -> &'static str {
@@ -337,6 +339,7 @@ impl Purpose {
             Self::Due => "due",
             Self::Recount => "recount",
             Self::DeadLetter => "dead_letter",
+            Self::Enqueue => "enqueue",
         }
     }
 }

@@ -272,17 +272,15 @@ const SHORTCUTS = [
   ["Escape", "closes what is open"],
 ];
 
-let helping = false;
-async function showHelp() {
-  if (helping) return;
-  helping = true;
+function showHelp() {
+  // The page alone says what is open: a dialog is closed a moment before its end is told, and a key may come in between.
+  if (document.querySelector("dialog[open]")) return;
   const off = h("input", { type: "checkbox", id: uniqueId("off"), checked: taste.get("keys") === "off", on: { change: () => taste.set("keys", off.checked ? "off" : "on") } });
-  await dialog("Keyboard", (close) => [
+  dialog("Keyboard", (close) => [
     h("dl", { class: "facts-list keys" }, SHORTCUTS.flatMap(([keys, words]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, words)])),
     h("p", {}, h("label", { class: "chip" }, off, "No shortcuts of single keys")),
     h("div", { class: "buttons" }, h("button", { type: "button", autofocus: true, class: "primary", on: { click: () => close() } }, "Close")),
   ]);
-  helping = false;
 }
 
 let pending = false;

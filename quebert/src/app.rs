@@ -8,7 +8,6 @@ use crate::{
     intake::now,
     logs::Logs,
     metrics::{Metrics, Waiting},
-    otlp,
 };
 use quebert_broker_adapter::{
     admin::{Admin, Place, PlaceStatus},
@@ -134,13 +133,7 @@ impl App {
             Some(transport) => transport,
             None => compose::transport(&config)?,
         };
-        let (transport, exporting) = match &config.otlp {
-            Some(otlp) => {
-                let (traced, exporting) = otlp::traced(transport, otlp)?;
-                (traced as Arc<dyn Transport>, Some(exporting))
-            }
-            None => (transport, None),
-        };
+        let (transport, exporting) = compose::traced(transport, &config)?;
         let health = Arc::new(Health::new(config.core.lanes.iter().map(|l| l.name.clone())));
         let (lanes, most) = (&config.core.lanes, config.metrics_max_destinations);
         let metrics = Arc::new(Metrics::with_slos(lanes, most, &config.metrics_slo, health.clone(), now()));
@@ -235,6 +228,7 @@ impl Running {
             health: self.health.clone(),
             board: self.board.clone(),
             feed: self.feed.clone(),
+            metrics: self.metrics.clone(),
             started: self.started,
         }
     }
@@ -245,8 +239,10 @@ impl Running {
     /// With the dispatcher's own panic, if it had one.
     pub async fn end(&mut self) -> Summary {
         let ended = (&mut self.dispatcher).await;
-        if let Some(exporting) = self.exporting.take() {
-            otlp::finish(exporting, SPANS_GRACE).await;
+        if let Some(exporting) = self.exporting.take()
+            && tokio::time::timeout(SPANS_GRACE, exporting).await.is_err()
+        {
+            warn!("the collector takes too long; the last spans are lost");
         }
         match ended {
             Ok(summary) => summary,

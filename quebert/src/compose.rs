@@ -16,6 +16,7 @@ use quebert_dispatcher::{
     signing::{Secret, Signer},
 };
 use std::{fs, io, path::Path, sync::Arc};
+use tokio::task::JoinHandle;
 
 /// Why parts can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +170,25 @@ pub fn engine(config: &Config) -> Result<Engine, ComposeError> {
 /// As for [`engine`].
 pub fn broker(config: &Config) -> Result<Arc<dyn Broker>, ComposeError> {
     Ok(engine(config)?.broker)
+}
+
+/// A transport, and what exports the spans of its requests.
+pub(crate) type TracedTransport = (Arc<dyn Transport>, Option<JoinHandle<()>>);
+
+/// The transport with spans around its requests, if the config says where they go.
+///
+/// # Errors
+/// When the certificates for a collector can't be used.
+#[cfg_attr(not(feature = "otlp"), expect(clippy::unnecessary_wraps, reason = "it is fallible with the feature"))]
+pub(crate) fn traced(transport: Arc<dyn Transport>, config: &Config) -> Result<TracedTransport, ComposeError> {
+    match &config.otlp {
+        #[cfg(feature = "otlp")]
+        Some(otlp) => {
+            let (traced, exporting) = crate::otlp::traced(transport, otlp)?;
+            Ok((traced, Some(exporting)))
+        }
+        _ => Ok((transport, None)),
+    }
 }
 
 /// The transport.

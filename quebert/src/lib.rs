@@ -15,6 +15,7 @@ pub mod intake;
 pub mod letter;
 pub mod logs;
 pub mod metrics;
+#[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod sample;
 pub mod signals;

@@ -4,6 +4,7 @@ use super::{R, S, SQ, and, common, quantile, queues, rate, sum};
 use crate::{
     board::Board,
     panel::{Panel, Teach},
+    rules::alerts::AFTER_ATTEMPT,
     settings::Settings,
 };
 
@@ -29,7 +30,7 @@ fn figures(settings: &Settings) -> Vec<Panel> {
             "Retry ratio",
             "percentunit",
             Teach {
-                shows: "retries for each attempt.",
+                shows: "retries for each attempt; what was put off without one is not among them.",
                 healthy: "a few percent.",
                 act: "Retries by reason, below. Above one half, most of the work is in vain.",
             },
@@ -41,7 +42,7 @@ fn figures(settings: &Settings) -> Vec<Panel> {
             "retries",
             format!(
                 "{} / ({} > 0)",
-                rate("", "quebert_retries_scheduled_total", SQ),
+                rate("", "quebert_retries_scheduled_total", &and(SQ, AFTER_ATTEMPT)),
                 rate("", "quebert_dispatch_attempts_total", SQ)
             ),
         ),

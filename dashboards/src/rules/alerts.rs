@@ -35,6 +35,9 @@ const PAGE: &str = "page";
 const TICKET: &str = "ticket";
 const INFO: &str = "info";
 
+/// Retries that an attempt came before: hooks and overload put tasks off without any.
+pub(crate) const AFTER_ATTEMPT: &str = r#"reason!~"hook|overload""#;
+
 impl Maker<'_> {
     fn burns(&self) -> Vec<Rule> {
         let o = &self.settings.objectives;
@@ -164,11 +167,12 @@ impl Maker<'_> {
         let silent = self.s.any("quebert_destination_circuit_open", "");
         let silent = format!("max by (job, destination) ({silent}) == 1");
         let dead = self.s.queue("quebert_dead_lettered_total", "");
-        let per_queue = |metric: &str| format!("sum by (job, queue) (rate({}[10m]))", self.s.queue(metric, ""));
+        let per_queue =
+            |metric: &str, of: &str| format!("sum by (job, queue) (rate({}[10m]))", self.s.queue(metric, of));
         let storm = format!(
             "{}\n/\n({} > 0)\n> {}",
-            per_queue("quebert_retries_scheduled_total"),
-            per_queue("quebert_dispatch_attempts_total"),
+            per_queue("quebert_retries_scheduled_total", AFTER_ATTEMPT),
+            per_queue("quebert_dispatch_attempts_total", ""),
             self.limit(|t| t.retries)
         );
         let each = |metric: &str| format!("sum by (job, instance, queue) ({})", self.s.queue(metric, ""));

@@ -69,7 +69,12 @@ fn figures(settings: &Settings) -> Vec<Rule> {
         ),
         record(
             "queue:quebert_ready:max",
-            format!("max by (job, queue) ({})", s.queue("quebert_queue_ready_messages", "")),
+            // Who has no session says what he saw last.
+            format!(
+                "max by (job, queue) (\n{}\nunless on (job, instance)\n{} == 0\n)",
+                s.queue("quebert_queue_ready_messages", ""),
+                s.any("quebert_broker_connected", ""),
+            ),
         ),
         record(
             "queue:quebert_drain:seconds",

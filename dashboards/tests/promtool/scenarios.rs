@@ -137,8 +137,13 @@ fn queues() -> Vec<Scenario> {
             .series(r#"quebert_settlements_total{I,queue="mail",result="retried"}"#, "0+600x70")
             .series(r#"quebert_queue_ready_messages{I,queue="calm"}"#, "500x70")
             .series(r#"quebert_settlements_total{I,queue="calm",result="succeeded"}"#, "0+60x70")
+            // Heard long ago.
+            .series(r#"quebert_queue_ready_messages{J,instance="b:9464",queue="mail"}"#, "9000x70")
+            .series(r#"quebert_broker_connected{J,instance="b:9464"}"#, "0x70")
             .silent(20)
-            .fires(23, &[J, queue], "33m 20s"),
+            .with("QuebertBrokerDisconnected", 1)
+            .fires(23, &[J, queue], "33m 20s")
+            .with("QuebertBrokerDisconnected", 1),
         Scenario::new("QuebertSaturated", "has no free slots and a backlog")
             .series(r#"quebert_tasks_in_flight{I,queue="mail"}"#, "16x60")
             .series(r#"quebert_queue_concurrency_limit{I,queue="mail"}"#, "16x60")
@@ -178,6 +183,7 @@ fn tasks() -> Vec<Scenario> {
             .series(r#"quebert_dispatch_attempts_total{I,queue="mail",destination="d",outcome="timeout"}"#, "0+40x60")
             .series(r#"quebert_dispatch_attempts_total{I,queue="mail",destination="e",outcome="2xx"}"#, "0+10x60")
             .series(r#"quebert_retries_scheduled_total{I,queue="calm",reason="5xx"}"#, "0+1x60")
+            .series(r#"quebert_retries_scheduled_total{I,queue="calm",reason="overload"}"#, "0+90x60")
             .series(r#"quebert_dispatch_attempts_total{I,queue="calm",destination="e",outcome="2xx"}"#, "0+100x60")
             .silent(9)
             .fires(13, &[J, queue], "80%")

@@ -92,8 +92,8 @@ const TAIL: &str = "
   the queue is empty.
 * `quebert_retry_pending_messages`: on RabbitMQ the delay queues are shared by all work queues, and it can't say whose
   messages wait in them, so there is no series. RabbitMQ's own exporter tells their sum.
-* `quebert_publish_confirms_total{purpose=\"enqueue\"}` is not there: the dispatcher enqueues nothing; `quebert enqueue`
-  and the API tell their own results.
+* `quebert_publish_confirms_total{purpose=\"enqueue\"}`: the broker's answers to tasks that came in through the API. Who
+  publishes to the broker past the dispatcher gets the confirmation himself, and is not counted.
 * There are no native histograms, and no `_created` samples: a scraper that takes those for metrics of their own would
   have twice the series.
 ";

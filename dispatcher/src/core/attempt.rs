@@ -21,7 +21,6 @@ use std::{sync::Arc, time::Duration};
 impl Core {
     /// A task has got its slot, and its destination counts the request already.
     pub(super) fn start(&mut self, id: TicketId, task: Box<Task>, prepared: bool, slot: Slot) {
-        self.report_wait(id);
         let attempt = self.attempt_of(id, task);
         if self.config.mediated && !prepared {
             self.set_state(id, State::Preparing { slot });
@@ -108,6 +107,7 @@ impl Core {
     }
 
     fn send(&mut self, id: TicketId, mut attempt: Box<Attempt>, slot: Slot) {
+        self.report_wait(id);
         let ticket = &self.tickets[id];
         let timeout = self.timeout_of(ticket);
         let trace = ticket.facts().trace;
@@ -224,17 +224,15 @@ impl Core {
         policy.draw(failures, after, &mut self.rng)
     }
 
+    /// How long the task waited for its first attempt, being put off included, and how late this attempt is.
     fn report_wait(&mut self, id: TicketId) {
         let ticket = &self.tickets[id];
         let lane = self.config.lanes[ticket.lane].name.clone();
         let facts = ticket.facts();
         let due = facts.due_at(&ticket.book);
         let now = self.now.wall;
-        if ticket.book.attempts == 0
-            && ticket.book.put_offs == 0
-            && let Some(enqueued) = facts.enqueued_at
-        {
-            let since = due.map_or(enqueued, |due| due.max(enqueued));
+        if let (0, Some(enqueued)) = (ticket.book.attempts, facts.enqueued_at) {
+            let since = facts.not_before.map_or(enqueued, |at| at.max(enqueued));
             let (task, trace) = (facts.id.clone(), facts.trace);
             self.emit(Event::Waited {
                 lane: lane.clone(),

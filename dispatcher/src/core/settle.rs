@@ -292,13 +292,7 @@ impl Core {
     }
 
     pub(super) fn report_publish(&mut self, purpose: Purpose, result: &Result<(), PublishError>, since: Duration) {
-        let result = match result {
-            Ok(()) => "ack",
-            Err(PublishError::Returned(_)) => "returned",
-            Err(PublishError::Refused(_)) => "nack",
-            Err(PublishError::NotConnected(_)) => "not_connected",
-            Err(_) => "timeout",
-        };
+        let result = result.as_ref().map_or_else(PublishError::label, |()| "ack");
         let duration = self.now.mono.saturating_sub(since);
         self.emit(Event::Published { purpose, result, duration });
     }

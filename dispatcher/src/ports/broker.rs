@@ -116,6 +116,18 @@ pub enum PublishError {
     Unknown(String),
 }
 
+impl PublishError {
+    /// What metrics and events call it: `returned`, `nack`, `not_connected` or `timeout`.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Returned(_) => "returned",
+            Self::Refused(_) => "nack",
+            Self::NotConnected(_) => "not_connected",
+            Self::Unknown(_) => "timeout",
+        }
+    }
+}
+
 /// What a broker can tell of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {

@@ -17,9 +17,12 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use quebert_broker_adapter::admin::{Enqueue, Enqueued, Once};
-use quebert_dispatcher::ports::broker::PublishError;
+use quebert_dispatcher::{
+    event::{Event, Purpose},
+    ports::{broker::PublishError, observer::Observer as _},
+};
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// What adding tasks takes, made once.
@@ -144,7 +147,7 @@ impl Counter {
         let told: Vec<_> = tasks.iter().map(|(intake, _)| (intake.lane.clone(), intake.id.clone())).collect();
         let keyed = tasks.iter().any(|(_, once)| once.is_some());
         let tasks = tasks.into_iter().map(|(Intake { queue, message, .. }, once)| Enqueue { queue, message, once });
-        let (tasks, admin) = (tasks.collect(), self.state.admin.clone());
+        let (tasks, admin, started) = (tasks.collect(), self.state.admin.clone(), Instant::now());
         let answers = if keyed {
             // On a task of its own: if the client goes away in the middle, the key's fate must still become known.
             let enqueue = tokio::spawn(async move { admin.enqueue(tasks).await });
@@ -153,11 +156,24 @@ impl Counter {
             admin.enqueue(tasks).await
         };
         assert_eq!(answers.len(), count, "the broker answers each task");
+        let duration = started.elapsed();
+        for result in answers.iter().filter_map(published) {
+            self.state.metrics.observe(&Event::Published { purpose: Purpose::Enqueue, result, duration });
+        }
         let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
         for ((lane, id), _) in told.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Ok(Stored::Now))) {
             self.state.feed.enqueued(lane, id);
         }
         outcomes
+    }
+}
+
+/// What the broker said to the publish, if there was one: a repeated key stores nothing.
+fn published(answer: &Result<Enqueued, PublishError>) -> Option<&'static str> {
+    match answer {
+        Ok(Enqueued::Stored) => Some("ack"),
+        Ok(Enqueued::Repeated { .. } | Enqueued::Conflict | Enqueued::UnderWay) => None,
+        Err(error) => Some(error.label()),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{board::Board, feed::Feed};
 use crate::{config::Config, health::Health};
 use quebert_broker_adapter::admin::Admin;
 use quebert_dispatcher::shell::Handle;
+use quebert_metrics::Metrics;
 use std::{sync::Arc, time::Instant};
 
 /// Shared by all handlers.
@@ -21,6 +22,8 @@ pub struct ApiState {
     pub board: Arc<Board>,
     /// What happens, as it happens; observes the dispatcher.
     pub feed: Arc<Feed>,
+    /// Where the broker's answers to enqueued tasks are counted.
+    pub metrics: Arc<Metrics>,
     /// When the process started.
     pub started: Instant,
 }

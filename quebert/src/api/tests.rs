@@ -1,8 +1,9 @@
 //! What is written of the API is what it is: the OpenAPI document, the table of codes, and who may do what.
 
 use super::{auth::Need, board::Board, document, feed::Feed, problem::Code, state::ApiState};
-use crate::{bare::BareAdmin, compose, config::Config, health::Health};
+use crate::{bare::BareAdmin, compose, config::Config, health::Health, metrics::Metrics};
 use http::Method;
+use quebert_dispatcher::wire::Timestamp;
 use quebert_dispatcher::{memory::MemoryBroker, shell::Dispatcher};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, sync::Arc, time::Instant};
@@ -12,11 +13,13 @@ fn state() -> ApiState {
     let config = Config::from_toml("").unwrap();
     let broker = Arc::new(MemoryBroker::new());
     let transport = compose::transport(&config).unwrap();
+    let health = Arc::new(Health::new([]));
     ApiState {
         admin: Arc::new(BareAdmin::new(broker.clone())),
         handle: Dispatcher::builder(config.core.clone(), broker, transport).build().handle(),
         config: Arc::new(config),
-        health: Arc::new(Health::new([])),
+        metrics: Arc::new(Metrics::new(&[], 0, health.clone(), Timestamp::from_millis(0))),
+        health,
         board: Arc::new(Board::default()),
         feed: Arc::new(Feed::default()),
         started: Instant::now(),

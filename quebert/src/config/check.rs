@@ -2,13 +2,12 @@
 //! defaults.
 
 use super::{
-    Api, ApiToken, Binding, Broker, Config, Http, Problems, Secret, Topology,
+    Api, ApiToken, Binding, Broker, Config, Http, OtlpConfig, Problems, Secret, Topology,
     file::{self, ConfigFile},
     layers::{Origins, verdict},
     problem::Problem,
     value::{Secrets, Span},
 };
-use crate::otlp::OtlpConfig;
 use quebert_broker_adapter::http::{AddressGuard, Cidr, HttpConfig};
 use quebert_dispatcher::{
     backoff::{Curve, Jitter, RetryPolicy},
@@ -161,6 +160,9 @@ impl Check<'_> {
         let url = file.url.parse::<http::Uri>().ok().and_then(|url| Some((Destination::of(&url).ok()?, url)));
         let wrong = "is no URL such as http://127.0.0.1:4318/v1/traces";
         let (destination, url) = self.parsed(&["otlp", "url"], url.ok_or(wrong))?;
+        if !cfg!(feature = "otlp") {
+            self.fault(&["otlp", "url"], "is of no use: this program was built without the feature `otlp`");
+        }
         if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             self.fault(&["otlp", "url"], "must not hold credentials");
         }

@@ -15,10 +15,10 @@ pub use file::{ApiRole, Format, Level, QueueType};
 pub use problem::{Origin, Problem, Problems};
 pub use value::{Secret, Span};
 
-use crate::otlp::OtlpConfig;
 use layers::Layers;
 use quebert_broker_adapter::http::{AddressGuard, HttpConfig};
 use quebert_dispatcher::config::CoreConfig;
+use quebert_wire::Destination;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// The config, checked: after this no value can be wrong by itself.
@@ -56,6 +56,19 @@ pub struct Config {
     pub drain_grace: Duration,
     /// As typed, all layers in one; what a reload compares.
     pub typed: file::ConfigFile,
+}
+
+/// Where spans go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// The collector's address for traces, such as `http://127.0.0.1:4318/v1/traces`.
+    pub url: http::Uri,
+    /// Its origin.
+    pub destination: Destination,
+    /// What the spans are said to come from.
+    pub service: String,
+    /// Percent of the tasks that came without a trace for which one is begun.
+    pub begin_percent: u8,
 }
 
 /// The broker's addresses and limits.

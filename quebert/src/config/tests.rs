@@ -47,6 +47,13 @@ fn the_default_file_changes_nothing_when_it_is_given_as_a_file() {
     assert_eq!(Config::load(&sources(DEFAULTS)).unwrap().typed, plain.typed);
 }
 
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn without_features_spans_are_refused() {
+    assert!(errors("[otlp]\nurl = \"http://127.0.0.1:4318/v1/traces\"").contains("without the feature `otlp`"));
+    assert_eq!(errors(""), "no errors");
+}
+
 #[test]
 fn every_key_stands_in_the_default_file() {
     let text = everything();

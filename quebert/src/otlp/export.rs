@@ -1,7 +1,8 @@
 //! Sends spans to a collector, many at a time. What it refuses, or does not take within the limit, is lost and told of:
 //! spans are for looking, tasks are not kept for them.
 
-use super::{OtlpConfig, json, span::Record};
+use super::{json, span::Record};
+use crate::config::OtlpConfig;
 use http::{Method, header};
 use quebert_broker_adapter::http::{
     AddressGuard, HttpConfig, HttpTransport, TcpConnector, TlsClient, TlsError, TlsSettings,

@@ -10,7 +10,7 @@ mod span;
 #[cfg(test)]
 mod tests;
 
-use crate::intake::now;
+use crate::{config::OtlpConfig, intake::now};
 use export::Exporter;
 use quebert_broker_adapter::http::TlsError;
 use quebert_dispatcher::{
@@ -22,28 +22,14 @@ use quebert_dispatcher::{
     request::name,
     trace::{Span, SpanId, TraceId, TraceParent},
 };
-use quebert_wire::{Destination, Timestamp};
+use quebert_wire::Timestamp;
 use sha2::{Digest as _, Sha256};
 use span::Record;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
-use tracing::warn;
 
 /// Spans that wait for their export; those beyond are dropped.
 const WAITING_MAX: usize = 8192;
-
-/// Where spans go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtlpConfig {
-    /// The collector's address for traces, such as `http://127.0.0.1:4318/v1/traces`.
-    pub url: http::Uri,
-    /// Its origin.
-    pub destination: Destination,
-    /// What the spans are said to come from.
-    pub service: String,
-    /// Percent of the tasks that came without a trace for which one is begun.
-    pub begin_percent: u8,
-}
 
 /// A transport that makes a span of each request.
 pub struct Traced {
@@ -78,15 +64,39 @@ impl Transport for Traced {
                 None => return self.inner.send(request),
             },
         };
-        let mut record = Record::of(&request, span, now());
-        let (spans, began) = (self.spans.clone(), Instant::now());
+        let record = Record::of(&request, span, now());
+        let open = Open { record: Some(record), began: Instant::now(), spans: self.spans.clone() };
         let answer = self.inner.send(request);
         Box::pin(async move {
             let outcome = answer.await;
-            record.end(began.elapsed(), &outcome);
-            spans.take(record);
+            open.end(&outcome);
             outcome
         })
+    }
+}
+
+/// A span that has begun. Dropped, it is one of a request that was cut off: by a stop, say.
+struct Open {
+    record: Option<Record>,
+    began: Instant,
+    spans: Spans,
+}
+
+impl Open {
+    fn end(mut self, outcome: &Outcome) {
+        if let Some(mut record) = self.record.take() {
+            record.end(self.began.elapsed(), outcome);
+            self.spans.take(record);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.cut(self.began.elapsed());
+            self.spans.take(record);
+        }
     }
 }
 
@@ -124,13 +134,6 @@ impl Spans {
     fn take(&self, record: Record) {
         // Full: the collector is away or slow, which the exporter tells. The dispatcher does not wait for it.
         drop(self.0.try_send(record));
-    }
-}
-
-/// Waits for the last export, but not for a collector that does not answer.
-pub async fn finish(exporting: JoinHandle<()>, limit: Duration) {
-    if tokio::time::timeout(limit, exporting).await.is_err() {
-        warn!("the collector takes too long; the last spans are lost");
     }
 }
 

@@ -51,9 +51,20 @@ impl Record {
         Self { identity, state, name, start_nanos, end_nanos: start_nanos, texts, numbers, error: None }
     }
 
+    /// It was given up after this long, without an outcome.
+    pub(super) fn cut(&mut self, took: Duration) {
+        self.took(took);
+        self.texts.push(("error.type", "cancelled".to_owned()));
+        self.error = Some("cut off before its end".to_owned());
+    }
+
+    fn took(&mut self, took: Duration) {
+        self.end_nanos = self.start_nanos.saturating_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     /// It took this long.
     pub(super) fn end(&mut self, took: Duration, outcome: &Outcome) {
-        self.end_nanos = self.start_nanos.saturating_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.took(took);
         match outcome {
             Outcome::Answered(response) => {
                 let status = response.status.as_u16();

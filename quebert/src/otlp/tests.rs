@@ -26,7 +26,15 @@ fn fail_first(request: &Recorded) -> Reply {
 }
 
 async fn world(otlp: &str, collect: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> World {
-    let executor = Executor::start(fail_first).await;
+    world_of(fail_first, otlp, collect).await
+}
+
+async fn world_of(
+    execute: impl Fn(&Recorded) -> Reply + Send + Sync + 'static,
+    otlp: &str,
+    collect: impl Fn(&Recorded) -> Reply + Send + Sync + 'static,
+) -> World {
+    let executor = Executor::start(execute).await;
     let collector = Executor::start(collect).await;
     let config = format!(
         "[lanes.mail]\n[retry]\nbackoff_min = \"10ms\"\nbackoff_max = \"10ms\"\n[http.guard]\nenabled = false\n\
@@ -49,9 +57,13 @@ impl World {
     }
 
     /// Lets everything be done, and returns the requests that executors and collector got.
-    async fn end(mut self, requests: usize) -> (Vec<Arc<Recorded>>, Vec<Value>) {
+    async fn end(self, requests: usize) -> (Vec<Arc<Recorded>>, Vec<Value>) {
+        self.end_within(LONG, requests).await
+    }
+
+    async fn end_within(mut self, grace: Duration, requests: usize) -> (Vec<Arc<Recorded>>, Vec<Value>) {
         let seen = self.executor.wait_for(requests, LONG).await;
-        self.running.handle.drain(LONG);
+        self.running.handle.drain(grace);
         self.running.end().await;
         let spans = self.collector.requests().iter().flat_map(|request| spans(request)).collect();
         (seen, spans)
@@ -131,6 +143,16 @@ async fn what_is_not_sampled_is_passed_on_and_not_exported() {
             _ => assert_eq!(sent, ""),
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_that_a_stop_cuts_off_has_a_span_that_says_so() {
+    let world = world_of(|_| Reply::Hang, "", |_| Reply::status(200)).await;
+    world.task("cut", &[]).await;
+    let (_, spans) = world.end_within(Duration::ZERO, 1).await;
+    assert_eq!(spans.len(), 1, "{spans:#?}");
+    assert_eq!(attributes(&spans[0])["error.type"], "cancelled");
+    assert_eq!(spans[0]["status"]["message"], "cut off before its end");
 }
 
 #[tokio::test]

@@ -101,6 +101,9 @@ async fn while_the_broker_is_away_or_blocked_nothing_is_taken() {
     }
     *site.broker.failing.lock().unwrap() = None;
     assert_eq!(site.post("/v1/tasks", task).await.status, StatusCode::CREATED);
+    for answer in ["ack", "nack", "not_connected", "returned", "timeout"] {
+        assert_eq!(site.enqueues(answer), 1, "{answer}: what did not reach the broker is not counted");
+    }
 }
 
 #[tokio::test]

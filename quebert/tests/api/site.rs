@@ -21,7 +21,8 @@ use quebert::{
         shell::Dispatcher,
     },
     health::Health,
-    wire::TaskId,
+    metrics::{Format, Metrics},
+    wire::{TaskId, Timestamp},
 };
 use serde_json::Value;
 use std::{
@@ -47,6 +48,7 @@ pub(crate) struct Site {
     pub(crate) broker: Arc<Fake>,
     pub(crate) health: Arc<Health>,
     pub(crate) feed: Arc<Feed>,
+    metrics: Arc<Metrics>,
     /// What the dispatcher takes its tasks from.
     pub(crate) memory: MemoryBroker,
     stop: oneshot::Sender<()>,
@@ -118,6 +120,7 @@ impl Site {
         let health = Arc::new(Health::new(lanes.iter().map(|(name, _)| name.clone())));
         health.observe(&Event::BrokerConnected);
         lanes.iter().for_each(|(lane, _)| health.observe(&Event::LaneOpen { lane: lane.clone(), open: true }));
+        let metrics = Arc::new(Metrics::new(&config.core.lanes, 1, health.clone(), Timestamp::from_millis(0)));
         let state = ApiState {
             config: Arc::new(config),
             admin,
@@ -125,13 +128,21 @@ impl Site {
             health: health.clone(),
             board,
             feed: feed.clone(),
+            metrics: metrics.clone(),
             started: Instant::now(),
         };
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(server.serve(state, async move { drop(stopped.await) }));
-        Self { address, broker, health, feed, memory, stop, server }
+        Self { address, broker, health, feed, metrics, memory, stop, server }
+    }
+
+    /// How many publishes for new tasks were answered so.
+    pub(crate) fn enqueues(&self, result: &str) -> u64 {
+        let text = self.metrics.text(Format::Classic);
+        let series = format!(r#"quebert_publish_confirms_total{{purpose="enqueue",result="{result}"}} "#);
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     }
 
     /// Asks on a connection of its own. `Host` is the address unless a header says otherwise.

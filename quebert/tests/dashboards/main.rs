@@ -6,7 +6,6 @@
 mod command;
 mod leak;
 mod mutants;
-mod pictures;
 #[path = "../program/process.rs"]
 #[expect(dead_code, reason = "another test's module, of which this one needs a part")]
 mod process;

@@ -98,18 +98,6 @@ impl Prometheus {
         seen.await.expect("it scrapes");
     }
 
-    /// Waits until it has been up for so long.
-    pub(crate) async fn looked_on_for(&self, while_: Duration) {
-        let query = format!("time() - process_start_time_seconds{{job=\"quebert\"}} >= {}", while_.as_secs());
-        let question = Question { path: "/api/v1/query".to_owned(), query: vec![("query", query)] };
-        let looked_on = timeout(while_ + LONG, async {
-            while self.ask(&question).await.unwrap()["result"].as_array().unwrap().is_empty() {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        });
-        looked_on.await.expect("dispatchers stay up");
-    }
-
     pub(crate) fn view(&self) -> View {
         View {
             job: "quebert.*".to_owned(),

@@ -315,7 +315,7 @@ fn event_point(event: &Event) -> Option<Point> {
             (_, "nack") => Point::PublishedNack,
             (Purpose::Due, _) => Point::PublishedDue,
             (Purpose::Recount, _) => Point::PublishedRecount,
-            (Purpose::Retry | Purpose::DeadLetter, _) => return None,
+            (Purpose::Retry | Purpose::DeadLetter | Purpose::Enqueue, _) => return None,
         },
         Event::HookFailed { .. } => Point::HookFailed,
         Event::Reconfigured => Point::Reconfigured,

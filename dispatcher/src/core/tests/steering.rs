@@ -236,6 +236,37 @@ fn what_a_mediator_has_put_off_is_not_asked_about_sooner_for_a_pause() {
 }
 
 #[test]
+fn what_was_put_off_is_told_to_have_waited_all_the_time_and_once() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.mediated = true;
+    (config.lanes[0].retry.backoff_min, config.lanes[0].retry.backoff_max) = (SECOND / 10, SECOND / 10);
+    let mut world = World::new(config);
+    world.produce(
+        "q.a",
+        message(&format!(r#"{{"id":"t","url":"http://host/","created_at":{}}}"#, EPOCH.as_millis() - 1000)),
+    );
+    world.deliver_all();
+    let (ticket, attempt) = world.preparing.pop_front().unwrap();
+    world.feed(Input::Prepared { ticket, attempt, before: Ok(Before::PutOff(SECOND / 2)) });
+    assert_eq!(waits(&world), [], "no attempt was made");
+    world.advance(2 * SECOND);
+    for status in [500, 200] {
+        let (ticket, attempt) = world.preparing.pop_front().unwrap();
+        world.feed(Input::Prepared { ticket, attempt, before: Ok(Before::Send) });
+        world.answer(status, &[]);
+        let (ticket, verdict) = world.reviewing.pop_front().unwrap();
+        world.feed(Input::Reviewed { ticket, verdict });
+        world.advance(SECOND);
+    }
+    assert_eq!(waits(&world), [3 * SECOND]);
+}
+
+fn waits(world: &World) -> Vec<Duration> {
+    let of = |event: &Event| if let Event::Waited { wait, .. } = event { Some(*wait) } else { None };
+    world.events.iter().filter_map(of).collect()
+}
+
+#[test]
 fn a_short_backoff_of_a_paused_lane_goes_into_the_grid_with_its_attempts() {
     let mut config = config(vec![lane("a", 1)]);
     (config.lanes[0].retry.backoff_min, config.lanes[0].retry.backoff_max) = (SECOND / 10, SECOND / 10);
