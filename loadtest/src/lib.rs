@@ -10,6 +10,7 @@ pub mod chaos;
 #[cfg(feature = "program")]
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod dist;
 pub mod draw;
 pub mod figures;

@@ -1,6 +1,7 @@
 //! The command line: what there is to say, and what comes back as an exit code. What is run and judged stands elsewhere.
 
 mod chaos;
+mod compare;
 mod executor;
 mod out;
 mod profile;
@@ -39,6 +40,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Run a profile while dispatchers or the broker are killed, or the link between them is cut, stalled or slow
     Chaos(Box<run::RunArgs>),
+    /// Compare runs before a change with runs after it: better, same, worse or inconclusive
+    Compare(compare::CompareArgs),
     /// Judge a ledger again
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(*args),
         Command::Report(args) => report::report(&args),
         Command::Chaos(args) => chaos::chaos(*args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
         Command::Schema => {

@@ -21,6 +21,8 @@ pub use document::{Document, DocumentError};
 pub use html::{html, html_sweep};
 pub use junit::junit;
 pub use markdown::{markdown, markdown_sweep};
+#[cfg(test)]
+pub(crate) use tests::report as fixture;
 pub use threshold::Threshold;
 
 /// Exit codes of the program.

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-pub(super) fn report() -> Report {
+pub(crate) fn report() -> Report {
     let summary = Summary {
         count: 1000,
         mean_us: 2500.5,
