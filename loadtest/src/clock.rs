@@ -34,6 +34,12 @@ impl Clock {
         Self { bound: true, ..Self::start() }
     }
 
+    /// Starts at a moment that may still come, at which the wall clock is to show this, with a wall clock that goes with
+    /// tokio's: virtual time that is the same in each run.
+    pub fn virtual_from(start: Instant, wall_since_1970: Duration) -> Self {
+        Self { start, wall: wall_since_1970, bound: true }
+    }
+
     /// The moment.
     pub fn now(&self) -> Moment {
         let run = self.start.elapsed();

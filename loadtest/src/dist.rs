@@ -61,6 +61,9 @@ pub fn seconds(text: &str) -> Result<f64, Unclear> {
 }
 
 impl Dist {
+    /// A day in seconds: what stands for a mean that is not finite.
+    pub const MEAN_MAX: f64 = 86_400.0;
+
     /// Reads a distribution.
     ///
     /// # Errors

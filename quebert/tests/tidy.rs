@@ -74,11 +74,32 @@ fn the_simulation_knows_no_program_no_rabbitmq_and_no_dashboards() {
 #[test]
 fn the_load_tester_knows_no_program() {
     let dependencies = dependencies_of("quebert-loadtest", "normal,build");
-    forbid("quebert-loadtest", &dependencies, &["axum", "redb", "prometheus", "turmoil", "tracing-subscriber"]);
+    forbid("quebert-loadtest", &dependencies, &["quebert", "axum", "tracing-subscriber", "quebert-dashboards"]);
+    // By way of the simulation, where the dispatcher runs in virtual time; the tester itself has no use for any of them.
+    let direct = tree("quebert-loadtest", "normal,build", &["--depth", "1"]);
+    forbid("quebert-loadtest", &direct, &["redb", "prometheus", "turmoil", "quebert-metrics"]);
     assert_eq!(
         of_this_house(&dependencies),
-        ["quebert-broker-adapter", "quebert-dispatcher", "quebert-loadtest", "quebert-wire"]
+        [
+            "quebert-broker-adapter",
+            "quebert-dispatcher",
+            "quebert-loadtest",
+            "quebert-metrics",
+            "quebert-sim",
+            "quebert-wire"
+        ]
     );
+}
+
+#[test]
+fn the_load_tester_uses_the_simulation_in_one_place() {
+    let mut sources = sources(&root().join("loadtest/src"));
+    sources.retain(|file| !file.starts_with(root().join("loadtest/src/simulate/world")));
+    check_sources(&sources, |text| {
+        without_comments(text)
+            .contains("quebert_sim")
+            .then(|| "uses the simulation: simulate/world does that".to_owned())
+    });
 }
 
 #[test]
@@ -168,10 +189,17 @@ fn forbid(package: &str, dependencies: &BTreeSet<String>, forbidden: &[&str]) {
 /// The names of all that a package depends on, itself included, with all of its features.
 #[track_caller]
 fn dependencies_of(package: &str, edges: &str) -> BTreeSet<String> {
+    tree(package, edges, &[])
+}
+
+/// The same, as far as more arguments of `cargo tree` say.
+#[track_caller]
+fn tree(package: &str, edges: &str, more: &[&str]) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["tree", "--offline", "--locked", "--all-features", "--prefix", "none", "--format", "{p}"])
         .args(["--package", package, "--edges", edges])
+        .args(more)
         .current_dir(root())
         .output()
         .expect("cargo runs");

@@ -8,6 +8,7 @@ mod out;
 mod profile;
 mod report;
 mod run;
+mod simulate;
 mod verify;
 
 use crate::{report::exit, run::ConfigError};
@@ -34,6 +35,8 @@ pub struct Cli {
 enum Command {
     /// Run a profile against a system, and report
     Run(Box<run::RunArgs>),
+    /// Compute what would happen with other dispatchers, slots and prefetch windows
+    Simulate(Box<simulate::SimulateArgs>),
     /// Make a page, a summary or JUnit's XML of a report
     Report(report::ReportArgs),
     /// Run a profile while dispatchers or the broker are killed, or the link between them is cut, stalled or slow
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Simulate(args) => simulate::simulate(*args),
         Command::Report(args) => report::report(&args),
         Command::Chaos(args) => chaos::chaos(*args),
         Command::Compare(args) => compare::compare(&args),

@@ -12,5 +12,6 @@ mod state;
 mod tests;
 
 pub use server::{Answered, Fleet, FleetError, Seen, Witness};
+pub(crate) use server::{Shared, answer};
 pub use spec::{ExecutorSpec, Limit, Load, Outage, OutageKind, RetryAfterForm};
 pub use state::{Act, Executor, Reply};

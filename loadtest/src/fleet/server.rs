@@ -20,7 +20,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     net::TcpListener,
@@ -94,13 +94,15 @@ struct Member {
 }
 
 /// What the connections of one executor share.
-struct Shared {
+pub(crate) struct Shared {
     index: u16,
     keep_alive: bool,
     clock: Clock,
     state: Mutex<Executor>,
     peak: Arc<AtomicU32>,
     witness: Arc<dyn Witness>,
+    /// Of the time that it works, what the way to it and back takes already.
+    on_the_way: Duration,
 }
 
 impl Fleet {
@@ -122,14 +124,8 @@ impl Fleet {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
             let peak = Arc::new(AtomicU32::new(0));
-            let shared = Arc::new(Shared {
-                index,
-                keep_alive: spec.keep_alive,
-                clock,
-                state: Mutex::new(Executor::new(spec.clone(), seed)),
-                peak: peak.clone(),
-                witness: witness.clone(),
-            });
+            let shared =
+                Arc::new(Shared { peak: peak.clone(), ..Shared::new(index, spec, seed, clock, witness.clone()) });
             let server = tokio::spawn(serve(listener, address, shared));
             members.push(Member { name: spec.name.clone(), address, peak, server });
         }
@@ -158,13 +154,38 @@ impl Drop for Member {
 }
 
 impl Shared {
+    /// The executor of this index.
+    pub(crate) fn new(index: u16, spec: &ExecutorSpec, seed: u64, clock: Clock, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            index,
+            keep_alive: spec.keep_alive,
+            clock,
+            state: Mutex::new(Executor::new(spec.clone(), seed)),
+            peak: Arc::default(),
+            witness,
+            on_the_way: Duration::ZERO,
+        }
+    }
+
+    /// The same, which works so much shorter: for a network in which the way takes longer than it should.
+    #[must_use]
+    pub(crate) fn shorter_by(self, on_the_way: Duration) -> Self {
+        Self { on_the_way, ..self }
+    }
+
     /// What the lock guards is whole after each call, so a panic of another holder leaves nothing broken.
-    fn state(&self) -> MutexGuard<'_, Executor> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, Executor> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.clock.now().run
+    }
+
+    /// The date after so many seconds, by the run's clock.
+    fn date(&self, seconds: u64) -> SystemTime {
+        let now = u64::try_from(self.clock.epoch_ms(self.clock.now().wall)).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_millis(now) + Duration::from_secs(seconds)
     }
 }
 
@@ -244,7 +265,8 @@ impl Drop for Visit {
     }
 }
 
-async fn answer(
+/// Does with a request what the executor's state says. `reset` is set when the connection is to be reset at its end.
+pub(crate) async fn answer(
     request: Request<Incoming>,
     shared: Arc<Shared>,
     reset: Arc<AtomicBool>,
@@ -260,13 +282,14 @@ async fn answer(
     shared.peak.fetch_max(under_way, Ordering::Relaxed);
     let mut visit = Visit { shared: shared.clone(), number, attempt, since, how: Answered::Abandoned };
     drop(Limited::new(body, BODY_MAX).collect().await);
-    if !reply.after.is_zero() {
-        sleep(reply.after).await;
+    let after = reply.after.saturating_sub(shared.on_the_way);
+    if !after.is_zero() {
+        sleep(after).await;
     }
     match reply.act {
         Act::Answer { status, retry_after, body_after } => {
             visit.how = Answered::Status(status, retry_after.and_then(said));
-            Ok(respond(status, retry_after, body_after, shared.keep_alive))
+            Ok(respond(status, retry_after, body_after, &shared))
         }
         Act::Truncate => {
             visit.how = Answered::Fault;
@@ -299,7 +322,7 @@ fn respond(
     status: StatusCode,
     retry_after: Option<(Duration, RetryAfterForm)>,
     body_after: Duration,
-    keep_alive: bool,
+    shared: &Shared,
 ) -> Response<AnswerBody> {
     const TEXT: &[u8] = b"thank you\n";
     let body = if body_after.is_zero() {
@@ -314,12 +337,12 @@ fn respond(
         let seconds = whole_seconds(wait);
         let text = match form {
             // A second more, since the date is cut to whole ones.
-            RetryAfterForm::Date => httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds + 1)),
+            RetryAfterForm::Date => httpdate::fmt_http_date(shared.date(seconds + 1)),
             RetryAfterForm::Seconds | RetryAfterForm::None => seconds.to_string(),
         };
         headers.insert(header::RETRY_AFTER, text.parse().expect("digits or a date are a header value"));
     }
-    if !keep_alive {
+    if !shared.keep_alive {
         headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response

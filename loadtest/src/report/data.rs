@@ -48,6 +48,9 @@ pub struct Report {
     pub heat_bounds_us: Vec<u64>,
     /// What happened in each second.
     pub seconds: Vec<Second>,
+    /// What an attempt took on average, in microseconds, as the dispatchers tell; `null` if nobody was asked.
+    #[serde(default)]
+    pub attempt_mean_us: Option<f64>,
     /// What each process took.
     pub processes: Vec<ProcessView>,
     /// What the tester says of itself.

@@ -47,6 +47,7 @@ pub(crate) fn report() -> Report {
         steady: None,
         heat_bounds_us: crate::figures::HEAT_BOUNDS_US.to_vec(),
         seconds: vec![Second { offered: 100, ready: Some(3), ..Second::default() }],
+        attempt_mean_us: None,
         processes: vec![dispatcher(1), dispatcher(2)],
         tester: SelfWatch::default(),
         bottlenecks: vec![Bottleneck { name: "concurrency".into(), share: 0.5, evidence: "in 5 of 10 seconds".into() }],

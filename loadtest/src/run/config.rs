@@ -4,6 +4,7 @@ use super::Profile;
 use crate::{
     arrivals::{Arrivals, Class, GrammarError, Mix},
     chaos::{Deed, FaultSpec},
+    figures::Layout,
     fleet::ExecutorSpec,
     ledger::{QueueRule, Rules},
     quantity::{self, Unclear},
@@ -125,6 +126,17 @@ impl TryFrom<Profile> for Config {
             faults,
             profile,
         })
+    }
+}
+
+impl Config {
+    /// What there are figures of.
+    pub(crate) fn layout(&self) -> Layout {
+        let ends = self.arrivals.phases.iter().scan(Duration::ZERO, |end, phase| {
+            *end += phase.length;
+            Some(*end)
+        });
+        Layout { queues: self.rules.queues.len(), phases: ends.collect(), warm_up: self.warm_up }
     }
 }
 

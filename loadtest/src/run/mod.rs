@@ -11,5 +11,6 @@ mod watch;
 
 pub use config::{Config, ConfigError};
 pub use profile::Profile;
+pub(crate) use session::tell_outages;
 pub use session::{RunError, Session, run};
 pub use watch::Live;

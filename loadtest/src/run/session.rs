@@ -10,7 +10,6 @@ use crate::{
     chaos::Director,
     clock::Clock,
     draw::Draw,
-    figures::Layout,
     fleet::{ExecutorSpec, Fleet, FleetError},
     ledger::{Book, Counts, Findings},
     publish::{self, Maker, Paced},
@@ -93,12 +92,7 @@ impl Session {
         environment.quebert =
             build.and_then(|m| m.by("quebert_build_info", "version").into_keys().next()).unwrap_or_default();
         let clock = Clock::start();
-        let ends = config.arrivals.phases.iter().scan(Duration::ZERO, |end, phase| {
-            *end += phase.length;
-            Some(*end)
-        });
-        let layout = Layout { queues: config.rules.queues.len(), phases: ends.collect(), warm_up: config.warm_up };
-        let book = Arc::new(Book::new(clock, &tag, config.rules.clone(), layout));
+        let book = Arc::new(Book::new(clock, &tag, config.rules.clone(), config.layout()));
         let fleet = Fleet::start(&config.executors, &[], config.profile.seed, clock, book.clone()).await?;
         tell_outages(&book, &config.executors);
         Ok(Self {
@@ -293,7 +287,7 @@ fn tag(seed: u64) -> String {
 }
 
 /// An outage of an executor is a fault: what comes twice because of it is explained.
-fn tell_outages(book: &Book, executors: &[ExecutorSpec]) {
+pub(crate) fn tell_outages(book: &Book, executors: &[ExecutorSpec]) {
     for executor in executors {
         for outage in &executor.outages {
             let what = format!("outage of executor {:?}: {:?}", executor.name, outage.kind);

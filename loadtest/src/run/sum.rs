@@ -67,6 +67,7 @@ impl Facts<'_> {
             steady,
             heat_bounds_us: HEAT_BOUNDS_US.to_vec(),
             seconds: figures.seconds().to_vec(),
+            attempt_mean_us: attempt_mean_us(self.looks),
             processes: self.looks.processes(verdict.succeeded),
             tester,
             bottlenecks: self.looks.evidence.bottlenecks(),
@@ -80,6 +81,18 @@ impl Facts<'_> {
         report.exit_code = report.exit();
         report
     }
+}
+
+/// What an attempt took on average, by the dispatchers' own clocks.
+fn attempt_mean_us(looks: &Looks) -> Option<f64> {
+    let all = looks.last.iter().zip(&looks.first).map(|(last, first)| last.as_ref().zip(first.as_ref()));
+    let all = all.collect::<Option<Vec<_>>>()?;
+    let grown = |part: &str| {
+        let name = format!("quebert_dispatch_duration_seconds_{part}");
+        all.iter().map(|(last, first)| last.sum(&name, &[]) - first.sum(&name, &[])).sum::<f64>()
+    };
+    let (sum, count) = (grown("sum"), grown("count"));
+    (count > 0.0).then(|| (sum / count * 1e7).round() / 10.0)
 }
 
 fn throughput(at_end: &Counts, plan_s: f64, all: &Counts) -> Throughput {

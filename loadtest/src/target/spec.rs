@@ -78,6 +78,11 @@ impl QueueSpec {
         Self { name: name.to_owned(), priority: 0, slots: 64, window: 0 }
     }
 
+    /// The window, or what the dispatcher derives where there is none: half as many again as there are slots, and one.
+    pub fn window_or_derived(&self) -> u32 {
+        if self.window > 0 { self.window } else { self.slots + self.slots.div_ceil(2) + 1 }
+    }
+
     /// Reads words such as `name=high priority=2 slots=64 window=80`.
     ///
     /// # Errors
