@@ -2,7 +2,7 @@
 
 use super::{Error, out};
 use crate::{
-    compare::{Answer, compare as compare_reports, lines},
+    compare::{Answer, CompareError, compare as compare_reports, lines},
     figures::Kind,
     quantity,
     report::{Document, Report, exit},
@@ -52,8 +52,10 @@ fn kind(text: &str) -> Result<Kind, String> {
 
 pub(super) fn compare(args: &CompareArgs) -> Result<u8, Error> {
     let (before, after) = (read(&args.before)?, read(&args.after)?);
-    let told = compare_reports(&before, &after, args.latency, args.max_regress, args.force)
-        .map_err(|e| Error::Usage(format!("{e}; --force compares all the same")))?;
+    let told = compare_reports(&before, &after, args.latency, args.max_regress, args.force).map_err(|e| {
+        let hint = if matches!(e, CompareError::Different(_)) { "; --force compares all the same" } else { "" };
+        Error::Usage(format!("{e}{hint}"))
+    })?;
     if let Some(path) = &args.json {
         out::write(path, &serde_json::to_string_pretty(&told).expect("a comparison is plain data"))?;
     }

@@ -3,6 +3,7 @@
 mod chaos;
 mod compare;
 mod executor;
+mod live;
 mod out;
 mod plan;
 mod profile;

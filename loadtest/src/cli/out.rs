@@ -17,6 +17,11 @@ pub(super) fn tell(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
 }
 
+/// Something on the terminal, as it is.
+pub(super) fn draw(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
+}
+
 /// A file that was asked for; `-` is standard output.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     let text = text.trim_end();

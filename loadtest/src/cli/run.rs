@@ -1,6 +1,6 @@
-//! `run`: a profile from a file and flags, a line a second, and the report in the forms that are asked for.
+//! `run`: a profile from a file and flags, what is shown meanwhile, and the report in the forms that are asked for.
 
-use super::{Error, out, profile::ProfileArgs, report::Forms, runtime, verify};
+use super::{Error, live::Teller, out, profile::ProfileArgs, report::Forms, runtime, verify};
 use crate::{
     quantity::Span,
     report::{Report, exit},
@@ -49,11 +49,8 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
 pub(super) fn execute(profile: Profile, output: OutputArgs) -> Result<u8, Error> {
     let OutputArgs { json, forms, ledger, quiet } = output;
     let config = Config::try_from(profile)?;
-    let tell = |live: &Live| {
-        if !quiet {
-            out::tell(&line(live));
-        }
-    };
+    let mut teller = Teller::new(&config, quiet);
+    let tell = |live: &Live| teller.tell(live);
     let report = runtime()?.block_on(async {
         tokio::select! {
             biased;
@@ -85,26 +82,6 @@ async fn interrupted() {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-}
-
-fn line(live: &Live) -> String {
-    let rate = |n: u64| format!("{:>6.0}/s", n as f64 / live.seconds);
-    let (p50, p99) = live.wait;
-    let phase = if live.phase.is_empty() { "settling" } else { &live.phase };
-    let ready = live.ready.map_or("?".to_owned(), |ready| ready.to_string());
-    format!(
-        "{:>5.0} s  {phase:<12}  offered {}  accepted {}  done {}  wait p50 {:>7} p99 {:>7}  under way {}  ready {ready}  open {}  failed {}  dup {}",
-        live.at.as_secs_f64(),
-        rate(live.since.offered),
-        rate(live.since.confirmed),
-        rate(live.since.succeeded),
-        Span(p50),
-        Span(p99),
-        live.counts.under_way,
-        live.counts.open,
-        live.counts.failures,
-        live.counts.duplicates + live.counts.repeats,
-    )
 }
 
 fn summary(report: &Report) -> Vec<String> {

@@ -85,8 +85,8 @@ fn too_few_runs_and_runs_that_differ_by_themselves_prove_nothing() {
     assert!(lines(&told).last().unwrap().contains("make more or longer runs"), "{told:?}");
 }
 
-/// Without tolerance only chance is left. Of 150 comparisons without a difference, each test may be wrong in 2.5 %, both
-/// together in 5 %: that is in 7.5 of them, and in more than 14 with a probability of 1 %.
+/// Without tolerance only chance is left. Of 4 and 4 runs, each test is wrong in one split of 70 at most, both together in 2.9 %:
+/// that is in 4.3 of 150 comparisons, and in more than 10 with a probability below 1 %.
 #[test]
 fn without_a_difference_worse_and_better_are_as_rare_as_promised() {
     let drawn = |draw: Draw| {
@@ -100,9 +100,9 @@ fn without_a_difference_worse_and_better_are_as_rare_as_promised() {
         counts[0] += u32::from(told.answer == Answer::Worse);
         counts[1] += u32::from(told.answer == Answer::Better);
     }
-    assert!(counts.iter().all(|count| *count <= 14), "{counts:?}");
+    assert!(counts.iter().all(|count| *count <= 10), "{counts:?}");
     // And not for being blind: chance does happen.
-    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert!(counts.iter().sum::<u32>() > 0, "{counts:?}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn markdown_sweep(sweep: &Sweep) -> String {
         let used = point.utilisation.map_or("–".to_owned(), |share| format!("{:.0} %", share * 100.0));
         out.push_str(&format!(
             "| {} | {}/s | {}/s | {} | {} | {used} | {word} |\n",
-            point.series,
+            cell(&point.series),
             short(point.offered_per_s),
             short(point.achieved_per_s),
             told(point.p50_us),
@@ -78,13 +78,18 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "\n| promise | found | |\n| --- | ---: | --- |")?;
     for finding in &verdict.findings {
         let mark = if finding.ok { "" } else { "**broken** " };
-        writeln!(out, "| {} | {} | {mark}{} |", finding.name, finding.found, finding.note)?;
+        writeln!(out, "| {} | {} | {mark}{} |", cell(&finding.name), finding.found, cell(&finding.note))?;
     }
     if !report.thresholds.is_empty() {
         writeln!(out, "\n| threshold | found | |\n| --- | ---: | --- |")?;
         for threshold in &report.thresholds {
             let found = threshold.found.map_or("nothing".to_owned(), |found| format!("{found:.6}"));
-            writeln!(out, "| `{}` | {found} | {} |", threshold.text, if threshold.ok { "kept" } else { "**missed**" })?;
+            writeln!(
+                out,
+                "| `{}` | {found} | {} |",
+                cell(&threshold.text),
+                if threshold.ok { "kept" } else { "**missed**" }
+            )?;
         }
     }
     writeln!(out, "\n| process | CPU s | per 1,000 tasks | memory at most |\n| --- | ---: | ---: | ---: |")?;
@@ -96,6 +101,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "\nBottleneck: {} ({}).", bottleneck.name, bottleneck.evidence)?;
     }
     Ok(())
+}
+
+/// What people named, in a cell: neither the end of the cell nor of the line.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
 fn latencies(out: &mut String, report: &Report) -> std::fmt::Result {

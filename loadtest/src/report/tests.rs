@@ -121,6 +121,13 @@ fn the_summary_tells_what_counts() {
 }
 
 #[test]
+fn a_name_does_not_end_its_cell_of_the_summary() {
+    let mut report = report();
+    report.thresholds = vec![ThresholdView { text: "wait@a|b\nc.p99<1s".into(), found: None, ok: false }];
+    assert!(markdown(&report).contains("| `wait@a\\|b c.p99<1s` | nothing | **missed** |"), "{}", markdown(&report));
+}
+
+#[test]
 fn a_report_is_read_as_it_was_written_and_fits_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();

@@ -3,7 +3,7 @@
 
 use super::evidence::Evidence;
 use crate::{
-    figures::Kind,
+    figures::{Kind, Summary},
     ledger::{Book, Counts},
     report::{ProcessView, Report},
     target::{Metrics, Target, process, process::Look},
@@ -23,12 +23,14 @@ pub struct Live {
     pub since: Counts,
     /// Seconds since the last look.
     pub seconds: f64,
-    /// Corrected waits so far: median and 99th percentile.
-    pub wait: (Duration, Duration),
+    /// Corrected waits so far.
+    pub wait: Summary,
     /// How late the tester is: 99th percentile so far.
     pub start_lag: Duration,
     /// Ready in work queues, if anybody told.
     pub ready: Option<u64>,
+    /// Held by dispatchers, if they told.
+    pub held: Option<u64>,
 }
 
 /// The looks of a run.
@@ -70,15 +72,15 @@ impl Looks {
             let second = figures.second(at);
             (second.ready, second.held) = (ready, held);
             (second.in_flight, second.slots) = (in_flight, slots);
-            let wait = figures.total().get(Kind::Wait);
-            ((wait.quantile(0.5), wait.quantile(0.99)), figures.total().get(Kind::StartLag).quantile(0.99))
+            let wait = figures.total().get(Kind::Wait).summary().unwrap_or_default();
+            (wait, figures.total().get(Kind::StartLag).quantile(0.99))
         });
         let seconds = at.saturating_sub(self.before_at).as_secs_f64().max(1e-3);
         let since = difference(&counts, &self.before);
         self.evidence.look(&metrics, &self.last, ready, seconds, &since);
         self.last = metrics;
         (self.before, self.before_at) = (counts, at);
-        Live { at, phase: phase.to_owned(), counts, since, seconds, wait, start_lag, ready }
+        Live { at, phase: phase.to_owned(), counts, since, seconds, wait, start_lag, ready, held }
     }
 
     /// What each process took, for `done` tasks.

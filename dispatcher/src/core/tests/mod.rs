@@ -1,6 +1,7 @@
 //! The core's tests: tables of single cases, and a machine of weighted random inputs against a model of the world.
 
 mod cases;
+mod edges;
 mod faults;
 mod machine;
 mod neighbours;
