@@ -96,7 +96,8 @@ fn bounds(
         }
         Reply::RetryAfter { seconds, date, .. } => {
             let (least, most) = if date {
-                date_from_now(scene, host, asked, seconds)
+                let (least, most) = date_from_now(scene, host, asked, seconds);
+                (least, most + age_of_verdict(scene, asked))
             } else {
                 let wish = Duration::from_secs(seconds.into());
                 (wish, wish)
@@ -112,6 +113,13 @@ fn bounds(
 /// Whether a retry for that reason comes from a status, so that the answer's headers were read.
 const fn came_through(reason: RetryReason) -> bool {
     matches!(reason, RetryReason::ServerError | RetryReason::TooManyRequests | RetryReason::ClientError)
+}
+
+/// How long the verdict may have waited: if the delivery was lost meanwhile, for the next one. It says what the answer said.
+fn age_of_verdict(scene: &Scene<'_>, asked: &Asked) -> Duration {
+    let answered_at = asked.replied.map_or(scene.now, |replied| replied.at);
+    let delivered_again = scene.subject.hold.as_ref().is_some_and(|hold| hold.delivered_at > answered_at);
+    if delivered_again { scene.now.saturating_sub(answered_at) } else { Duration::ZERO }
 }
 
 /// How far away the date of a `Retry-After` is for a dispatcher, now: at least, and at most.

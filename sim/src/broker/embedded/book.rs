@@ -59,6 +59,9 @@ pub(super) struct Book {
     drawn: BTreeMap<Option<TaskNo>, u64>,
 }
 
+/// Why a delivery goes back that its consumer did not want.
+const GIVEN_BACK: &str = "give_back";
+
 impl Book {
     pub(super) fn new(history: History) -> Self {
         Self {
@@ -129,7 +132,7 @@ impl Book {
 
     /// A delivery is to be given back.
     pub(super) fn give_back(&mut self, tag: Tag) {
-        self.explain(|out| out == tag, "give_back");
+        self.explain(|out| out == tag, GIVEN_BACK);
     }
 
     /// What is unsettled of an opening is to go back.
@@ -137,9 +140,12 @@ impl Book {
         self.explain(|out| out.opening == opening, why);
     }
 
+    /// What was given back first goes back for that, though its connection ends before the store has done it.
     fn explain(&mut self, which: impl Fn(Tag) -> bool, why: &'static str) {
         for known in self.known.values_mut().filter(|known| known.out.is_some_and(&which)) {
-            known.why = why;
+            if known.why != GIVEN_BACK {
+                known.why = why;
+            }
         }
     }
 

@@ -31,7 +31,7 @@ pub struct Size {
 impl Default for Size {
     /// For many seeds: small worlds, two minutes.
     fn default() -> Self {
-        Self { dispatchers: 3, executors: 5, tasks: 200, seconds: 120, exact: false, embedded_per_mille: 0 }
+        Self { dispatchers: 3, executors: 5, tasks: 200, seconds: 120, exact: false, embedded_per_mille: 100 }
     }
 }
 

@@ -69,6 +69,18 @@ fn dispatcher(draw: Draw, mood: Mood) -> DispatcherSpec {
     // Slots of each lane's own, shared ones, or both.
     let (own, shared) = pick(draw.of("slots"), &[(true, false), (false, true), (false, true), (true, true)]);
     let weighted = draw.of("weighted").chance(300);
+    // One slot for all of them, by priority: only where many wait for few slots does it show who goes first, and only
+    // without hooks, which have slots before their attempts start.
+    if draw.of("narrow").chance(120) {
+        return DispatcherSpec {
+            lanes: (0..number).map(|index| lane(draw.of("lane").at(index as u64), index, number, false, true)).collect(),
+            slots_shared: 1,
+            pass_over_max: pick(draw.of("pass over"), &[Some(1), Some(1), Some(4), None]),
+            destination_slots: pick(draw.of("destination"), &[3, 100]),
+            bury_expired: draw.of("bury expired").chance(500),
+            ..DispatcherSpec::default()
+        };
+    }
     DispatcherSpec {
         lanes: (0..number).map(|index| lane(draw.of("lane").at(index as u64), index, number, own, shared)).collect(),
         slots_shared: if shared { pick(draw.of("shared"), &[1, 2, 5, 20]) } else { 0 },

@@ -19,7 +19,7 @@ use report::Finding;
 use std::{
     io::{BufRead as _, BufReader},
     ops::Range,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError, SyncSender},
     thread,
     time::Duration,
@@ -30,6 +30,8 @@ use summary::Summary;
 const TICK: Duration = Duration::from_millis(200);
 /// How often a run that nobody watches tells how far it is.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+/// How long a worker may take to end after its output did.
+const GRACE: Duration = Duration::from_secs(5);
 /// Findings that may wait to be counted.
 const PENDING_MAX: usize = 1024;
 /// Seeds of a long run.
@@ -202,7 +204,7 @@ impl Parent<'_> {
     /// A worker's output ended: it is done, or something took it down, and then another one goes on after that seed.
     fn ended(&mut self, number: usize, start: &impl Fn(usize, u64) -> Result<Job, Error>) -> Result<(), Error> {
         let job = &mut self.jobs[number];
-        let status = job.child.wait().map_err(Error::Process)?;
+        let status = gone(&mut job.child).map_err(Error::Process)?;
         if job.next >= self.end {
             job.over = true;
             return Ok(());
@@ -238,6 +240,20 @@ impl Parent<'_> {
     }
 }
 
+/// How a worker ended whose output has ended. One that lives on all the same, since its last line was no finding and
+/// nobody reads what comes after, is ended.
+fn gone(child: &mut Child) -> std::io::Result<ExitStatus> {
+    let since = Stopwatch::start();
+    while since.elapsed() < GRACE {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill()?;
+    child.wait()
+}
+
 fn spawn(args: &SwarmArgs, seeds: Range<u64>, stride: u64) -> std::io::Result<(Child, ChildStdout)> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("swarm-worker");
@@ -266,6 +282,13 @@ fn read(number: usize, output: ChildStdout, news: &SyncSender<News>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_that_lives_on_without_output_is_ended() {
+        let mut child = Command::new("sleep").arg("600").spawn().expect("there is such a program");
+        let status = gone(&mut child).expect("it is ours to end");
+        assert!(!status.success(), "{status}");
+    }
 
     #[test]
     fn seeds_are_a_number_or_a_range() {

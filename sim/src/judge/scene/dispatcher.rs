@@ -216,8 +216,9 @@ impl Scene<'_> {
         let Some(no) = TaskNo::of_id(task.as_str()) else { return };
         let Some(process) = self.processes.get_mut(&host) else { return };
         let slot = process.vacate((no, number));
-        let of_lane = process.holds_of(no).filter(|hold| from_lane(hold, lane));
-        let found: Candidates = of_lane.filter(|hold| hold.running == Some(number)).map(|hold| hold.copy).collect();
+        let of_lane = || process.holds_of(no).filter(|hold| from_lane(hold, lane));
+        let found: Candidates = of_lane().filter(|hold| hold.running == Some(number)).map(|hold| hold.copy).collect();
+        let all: Candidates = of_lane().map(|hold| hold.copy).collect();
         self.about(host, &found);
         self.subject.task = Some(no);
         self.subject.slot = slot;
@@ -233,7 +234,8 @@ impl Scene<'_> {
             if let Some(task) = self.tasks.get_mut(&no) {
                 task.succeeded = true;
             }
-            for copy in found {
+            // Of several messages of a task whose attempts had the same numbers at a time it may have been any.
+            for copy in if found.is_empty() { all } else { found } {
                 self.done(copy, host);
             }
         }

@@ -251,9 +251,13 @@ impl Process {
         }
     }
 
-    /// The broker has it back, as the dispatcher wished.
+    /// The broker has it back, as the dispatcher wished; or as its adapter did, which passes on nothing for a source that
+    /// was closed meanwhile. Then the dispatcher still has what stands only there: attempts of a delivery before.
     pub(super) fn given_back(&mut self, copy: CopyNo) {
-        self.gone(copy, false);
+        match self.holds.get_mut(&copy) {
+            Some(hold) if hold.unsaved && hold.received_at.is_none() => hold.lost = true,
+            _ => self.gone(copy, false),
+        }
     }
 
     /// Forgets a hold.
