@@ -64,3 +64,38 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Error> {
     }
     Ok(exit::OK)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{SCHEMA_VERSION, Sweep, fixture};
+
+    #[test]
+    fn each_form_that_is_asked_for_is_written_and_a_sweep_has_no_junit() {
+        let folder = std::env::temp_dir().join(format!("quebert-loadtest-report-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name);
+        let forms = || Forms {
+            html: Some(path("page.html")),
+            markdown: Some(path("summary.md")),
+            junit: Some(path("junit.xml")),
+        };
+        fs::write(path("report.json"), serde_json::to_string(&fixture()).unwrap()).unwrap();
+        let code = report(&ReportArgs { report: path("report.json"), forms: forms() }).unwrap();
+        let text = |name: &str| fs::read_to_string(path(name)).unwrap();
+        assert_eq!(code, exit::OK);
+        assert!(text("page.html").starts_with("<!DOCTYPE html>") && text("summary.md").starts_with("## Load test"));
+        assert!(text("junit.xml").contains("<testsuites"));
+
+        let Report { version, environment, profile, .. } = fixture();
+        let (schema_version, started_at_ms) = (SCHEMA_VERSION, 0);
+        let (demands, points, notes) = (Vec::new(), Vec::new(), Vec::new());
+        let sweep = Sweep { schema_version, version, started_at_ms, environment, profile, demands, points, notes };
+        fs::write(path("sweep.json"), serde_json::to_string(&sweep).unwrap()).unwrap();
+        let refused = report(&ReportArgs { report: path("sweep.json"), forms: forms() }).unwrap_err().to_string();
+        assert!(refused.contains("a sweep has no verdict"), "{refused}");
+        let code = report(&ReportArgs { report: path("sweep.json"), forms: Forms { junit: None, ..forms() } }).unwrap();
+        assert_eq!((code, text("summary.md").starts_with("## Sweep")), (exit::OK, true));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -70,8 +70,8 @@ pub(super) fn knee(sweep: &Sweep) -> Option<Element> {
     });
     let demands = demands.collect::<Vec<_>>();
     let limits = demands.iter().map(|(_, us)| *us);
-    let least = sweep.points.iter().map(|point| point.p99_us as f64).chain(limits.clone()).reduce(f64::min)?;
-    let most = sweep.points.iter().map(|point| point.p99_us as f64).chain(limits).fold(0.0, f64::max);
+    let values = sweep.points.iter().filter_map(p99).chain(limits);
+    let (least, most) = (values.clone().reduce(f64::min)?, values.fold(0.0, f64::max));
     let axis = Axis::log(least, most, upwards(HEIGHT));
     let mut plot = plot(sweep, "99th percentile of the waits against the rate", axis).y_ticks(tick);
     for (text, us) in demands {
@@ -81,9 +81,14 @@ pub(super) fn knee(sweep: &Sweep) -> Option<Element> {
         for point in &points {
             interval(&mut plot, point, n);
         }
-        draw(&mut plot, n, &points, &|point| Some(point.p99_us as f64));
+        draw(&mut plot, n, &points, &p99);
     }
     Some(plot.draw())
+}
+
+/// Where nothing was measured there is no percentile.
+fn p99(point: &SweepPoint) -> Option<f64> {
+    (point.p99_us > 0).then_some(point.p99_us as f64)
 }
 
 fn interval(plot: &mut Plot, point: &SweepPoint, n: usize) {

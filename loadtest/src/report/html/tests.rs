@@ -273,6 +273,17 @@ fn a_sweep_shows_each_point_in_each_plot_by_series_and_rate() {
 }
 
 #[test]
+fn a_point_at_which_nothing_was_measured_has_no_percentile() {
+    let mut sweep = sweep();
+    sweep.points.push(SweepPoint { offered_per_s: 200.0, ..SweepPoint::default() });
+    let page = html_sweep(&sweep);
+    check(&page);
+    // In the plot of rates alone: of this point it is known that nothing was achieved.
+    assert_eq!(classed(&parse(&page), "circle", "void").len(), 1);
+    assert!(!page.contains(">1 us<"), "the axis does not reach down to it");
+}
+
+#[test]
 fn every_broken_promise_is_a_failed_case_of_junit() {
     let count = |report: &Report, name: &str| {
         let text = junit(report);
