@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 /// How far a prediction may be off.
 const TOLERANCE: f64 = 0.25;
 /// Runs of a workload, as long as each is disturbed: the tester finds itself late or starved, or a dispatcher needs more than
-/// this for an attempt, on average, beside the executor's work. A machine that is busy with something else is no news of the
-/// prediction, and passes.
-const RUNS_MAX: u32 = 4;
+/// this for an attempt, on average, beside the executor's work. A machine that is busy with something else says nothing of the
+/// prediction, neither good nor bad: where all runs are disturbed, the workload is told as not judged.
+const RUNS_MAX: u32 = 3;
 const EXTRA_US_MAX: u64 = 6_000;
 
 fn profile(arrivals: &str, executor: &str, queue: &str) -> Profile {
@@ -90,11 +90,10 @@ fn holds(arrivals: &str, executor: &str, queue: &str) {
             println!("{}", told.join("\n"));
             return;
         }
-        if report.validity.valid && timing.attempt_extra_us <= EXTRA_US_MAX {
-            break;
-        }
+        let disturbed = !report.validity.valid || timing.attempt_extra_us > EXTRA_US_MAX;
+        assert!(disturbed, "a prediction is more than 25 % off:\n{}", told.join("\n"));
     }
-    panic!("a prediction is more than 25 % off:\n{}", told.join("\n"));
+    println!("NOT JUDGED, since the machine was too busy in each of {RUNS_MAX} runs:\n{}", told.join("\n"));
 }
 
 #[test]
