@@ -21,6 +21,7 @@ pub mod publish;
 pub mod quantity;
 pub mod report;
 pub mod run;
+pub mod search;
 #[cfg(test)]
 mod selftests;
 pub mod simulate;

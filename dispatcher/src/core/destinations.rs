@@ -211,3 +211,93 @@ impl DestinationConfig {
         self.slots_of.get(name).copied().unwrap_or(self.slots).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tests::config;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn named(n: usize) -> Destination {
+        Destination::of(&format!("http://host-{n}/").parse().unwrap()).unwrap()
+    }
+
+    fn settings() -> DestinationConfig {
+        config(Vec::new()).destinations
+    }
+
+    fn with_one(check: impl FnOnce(&mut Dest)) {
+        let mut all = Destinations::new(1);
+        let id = all.intern(&named(0), &settings());
+        check(all.of_mut(id));
+    }
+
+    #[test]
+    fn silence_begins_after_the_limit_and_counts_from_the_last_answer_or_the_first_request() {
+        with_one(|dest| {
+            let silent = |dest: &Dest, at| dest.is_silent(at, PATIENCE, PATIENCE / 4);
+            assert!(!silent(dest, 10 * PATIENCE), "nothing was asked of it");
+            dest.occupy(0, PATIENCE);
+            dest.occupy(0, PATIENCE + 100 * MS);
+            assert!(!silent(dest, PATIENCE + PATIENCE / 4));
+            assert!(silent(dest, PATIENCE + PATIENCE / 4 + MS));
+            // Seven parts of what was usual and one of what came now: 700 ms, of which twice is the limit.
+            dest.hear(800 * MS, 2 * PATIENCE, PATIENCE);
+            dest.hear(Duration::ZERO, 2 * PATIENCE, PATIENCE);
+            assert!(!silent(dest, 2 * PATIENCE + 1400 * MS));
+            assert!(silent(dest, 2 * PATIENCE + 1401 * MS));
+        });
+    }
+
+    #[test]
+    fn after_a_time_limit_it_is_unheard_and_silent_until_it_answers() {
+        with_one(|dest| {
+            assert!(dest.is_unheard());
+            dest.occupy(0, Duration::ZERO);
+            dest.hear(MS, Duration::ZERO, PATIENCE);
+            assert!(!dest.is_unheard());
+            dest.hear_nothing();
+            dest.vacate(0);
+            assert!(dest.is_unheard());
+            dest.occupy(0, 10 * PATIENCE);
+            assert!(dest.is_silent(10 * PATIENCE, PATIENCE, PATIENCE / 4), "a new request is no sign of life");
+        });
+    }
+
+    #[test]
+    fn distrust_is_told_once_and_taken_back_once() {
+        with_one(|dest| {
+            assert_eq!(dest.distrust_changed(Duration::ZERO, PATIENCE), None);
+            dest.occupy(0, Duration::ZERO);
+            assert_eq!(dest.distrust_changed(PATIENCE / 4, PATIENCE), None);
+            assert_eq!(dest.distrust_changed(PATIENCE / 4 + MS, PATIENCE), Some(true), "it was never heard");
+            assert_eq!(dest.distrust_changed(PATIENCE, PATIENCE), None);
+            dest.hear(MS, PATIENCE, PATIENCE);
+            assert_eq!(dest.distrust_changed(PATIENCE, PATIENCE), Some(false));
+            dest.hear_nothing();
+            dest.vacate(0);
+            assert_eq!(dest.distrust_changed(PATIENCE, PATIENCE), Some(true));
+        });
+    }
+
+    #[test]
+    fn beyond_the_limit_those_that_nobody_needs_are_forgotten() {
+        let mut all = Destinations::new(1);
+        let ids: Vec<DestId> = (0..IDLE_KEPT).map(|n| all.intern(&named(n), &settings())).collect();
+        assert_eq!((all.release(ids[0]), all.release_idle()), (None, Vec::new()));
+        assert!(all.knows(ids[0]), "there are not too many");
+        let [busy, wanted, distrusted] = [0, 1, 2].map(|n| all.intern(&named(IDLE_KEPT + n), &settings()));
+        all.of_mut(busy).occupy(0, Duration::ZERO);
+        all.of_mut(wanted).waiting[0].push_back((1, TicketId::default()));
+        all.of_mut(distrusted).hear_nothing();
+        assert_eq!(all.of_mut(distrusted).distrust_changed(Duration::ZERO, PATIENCE), Some(true));
+        assert_eq!((all.release(busy), all.release(wanted)), (None, None));
+        assert_eq!(all.release(distrusted), Some(named(IDLE_KEPT + 2)), "nothing is held against it any more");
+        assert!(!all.knows(distrusted));
+        assert_eq!(all.release_idle(), Vec::new(), "nobody was told anything of them");
+        assert_eq!(all.ids().len(), IDLE_KEPT);
+        assert!(all.knows(busy) && all.knows(wanted));
+    }
+}

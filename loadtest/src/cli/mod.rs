@@ -2,18 +2,22 @@
 
 mod chaos;
 mod compare;
+mod drain;
 mod executor;
+mod find;
 mod live;
 mod out;
 mod profile;
 mod report;
 mod run;
 mod simulate;
+mod sweep;
 mod verify;
 
 use crate::{report::exit, run::ConfigError};
 use clap::{Parser, Subcommand};
 use std::{error::Error as _, io, path::PathBuf, process::ExitCode};
+use tokio::signal::unix::{SignalKind, signal};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -41,6 +45,12 @@ enum Command {
     Report(report::ReportArgs),
     /// Run a profile while dispatchers or the broker are killed, or the link between them is cut, stalled or slow
     Chaos(Box<run::RunArgs>),
+    /// Find the largest rate at which objectives are kept
+    FindMax(Box<find::FindArgs>),
+    /// Run a grid of rates, concurrency and prefetch
+    Sweep(Box<sweep::SweepArgs>),
+    /// Make a backlog, and measure how long it takes to drain
+    Drain(Box<drain::DrainArgs>),
     /// Compare runs before a change with runs after it: better, same, worse or inconclusive
     Compare(compare::CompareArgs),
     /// Judge a ledger again
@@ -60,6 +70,8 @@ enum Error {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Run(#[from] crate::run::RunError),
+    #[error(transparent)]
+    Bench(#[from] crate::search::BenchError),
     #[error(transparent)]
     Ledger(#[from] crate::ledger::LedgerFileError),
     #[error(transparent)]
@@ -92,6 +104,9 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(*args),
         Command::Report(args) => report::report(&args),
         Command::Chaos(args) => chaos::chaos(*args),
+        Command::FindMax(args) => find::find(*args),
+        Command::Sweep(args) => sweep::sweep_verb(*args),
+        Command::Drain(args) => drain::drain_verb(*args),
         Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
@@ -113,6 +128,16 @@ pub fn main() -> ExitCode {
             out::tell(&text);
             ExitCode::from(exit::USAGE)
         }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM; for ever, if neither can be waited for.
+async fn interrupted() {
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut int) = signal(SignalKind::interrupt()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! `run`: a profile from a file and flags, what is shown meanwhile, and the report in the forms that are asked for.
 
-use super::{Error, live::Teller, out, profile::ProfileArgs, report::Forms, runtime, verify};
+use super::{Error, interrupted, live::Teller, out, profile::ProfileArgs, report::Forms, runtime, verify};
 use crate::{
     quantity::Span,
     report::{Report, exit},
@@ -8,7 +8,6 @@ use crate::{
 };
 use clap::Args;
 use std::{path::PathBuf, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -72,16 +71,6 @@ pub(super) fn execute(profile: Profile, output: OutputArgs) -> Result<u8, Error>
         summary(&report).iter().for_each(|line| out::tell(line));
     }
     Ok(report.exit_code)
-}
-
-/// Waits for SIGINT or SIGTERM; for ever, if neither can be waited for.
-async fn interrupted() {
-    let Ok(mut term) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    let Ok(mut int) = signal(SignalKind::interrupt()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
 }
 
 fn summary(report: &Report) -> Vec<String> {

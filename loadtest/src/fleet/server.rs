@@ -137,6 +137,20 @@ impl Fleet {
         self.members.iter().find(|member| member.name == name).map(|member| format!("http://{}", member.address))
     }
 
+    /// The ports, in the order of the executors: for a fleet that takes the place of this one.
+    pub fn ports(&self) -> Vec<u16> {
+        self.members.iter().map(|member| member.address.port()).collect()
+    }
+
+    /// Ends it, with its connections, and returns when its ports are free.
+    pub async fn stop(mut self) {
+        for member in &mut self.members {
+            member.server.abort();
+            // Its only end is the one that was just asked for.
+            drop((&mut member.server).await);
+        }
+    }
+
     /// Name, origin, and the most requests that were under way at a time, of each.
     pub fn peaks(&self) -> impl Iterator<Item = (&str, String, u32)> {
         let of = |m: &'_ Member| (format!("http://{}", m.address), m.peak.load(Ordering::Relaxed));

@@ -8,5 +8,5 @@ mod rabbit;
 
 pub use api::ApiDoor;
 pub use door::{Door, Parcel, Refused};
-pub use pace::{Maker, Paced, drive};
+pub use pace::{Maker, Paced, drive, drive_until};
 pub use rabbit::RabbitDoor;

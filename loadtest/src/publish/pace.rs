@@ -69,9 +69,26 @@ impl Maker {
 
 /// Follows the plan to its end, and returns when each task has its confirmation or will have none.
 pub async fn drive(plan: Plan, maker: Maker, door: Arc<dyn Door>, book: Arc<Book>) -> Paced {
+    drive_until(plan, maker, door, book, std::future::pending()).await
+}
+
+/// The same, unless it is stopped before: then no more tasks come, and those whose time has come are handed over.
+pub async fn drive_until(
+    plan: Plan,
+    maker: Maker,
+    door: Arc<dyn Door>,
+    book: Arc<Book>,
+    stop: impl Future<Output = ()>,
+) -> Paced {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let follow = follow(plan, book.clone(), sender);
-    let (_, paced) = tokio::join!(follow, hand_over(receiver, &maker, &*door, &book));
+    let follow = async {
+        tokio::select! {
+            biased;
+            () = stop => {}
+            () = follow(plan, book.clone(), sender) => {}
+        }
+    };
+    let ((), paced) = tokio::join!(follow, hand_over(receiver, &maker, &*door, &book));
     paced
 }
 

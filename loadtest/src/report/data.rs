@@ -186,7 +186,7 @@ pub struct SelfWatch {
 /// Something that held the system back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bottleneck {
-    /// `concurrency`, `prefetch`, `destination`, `dispatcher cpu`, `broker publish`, `executor`, `tester`.
+    /// `concurrency`, `prefetch`, `destination`, `dispatcher cpu`, `broker publish`, `executor`, `sockets`, `tester`.
     pub name: String,
     /// The share of seconds in which it did.
     pub share: f64,

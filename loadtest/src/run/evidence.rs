@@ -11,6 +11,8 @@ const CPU_FULL: f64 = 0.85;
 const TIMER_LAG: f64 = 0.02;
 /// Confirmations that take so long at the 99th percentile hold the dispatcher's own moves up, in seconds.
 const CONFIRM_SLOW: f64 = 0.1;
+/// A process with this share of its descriptors open is short of them.
+const DESCRIPTORS_FULL: f64 = 0.8;
 /// The share of answers that say 429 from which the executor is called full.
 const LIMITED: f64 = 0.1;
 
@@ -25,6 +27,7 @@ pub(super) struct Evidence {
     confirm: u32,
     executor: u32,
     publisher: u32,
+    sockets: u32,
 }
 
 impl Evidence {
@@ -54,6 +57,7 @@ impl Evidence {
         let confirms = "quebert_publish_confirm_duration_seconds";
         self.confirm += any(&|now, before| now.quantile(confirms, 0.99, before).is_some_and(|p99| p99 > CONFIRM_SLOW));
         self.executor += any(&|now, before| limited(now, before));
+        self.sockets += any(&|now, _| short_of_descriptors(now));
         let behind = since.offered > 0 && (since.published as f64) < FULL * since.offered as f64;
         self.publisher += u32::from(behind && !waits);
     }
@@ -68,6 +72,7 @@ impl Evidence {
             ("dispatcher cpu", self.cpu, "a dispatcher near all processors, or its timers more than 20 ms late"),
             ("broker publish", self.confirm, "the broker's confirmations took more than 100 ms"),
             ("executor", self.executor, "more than a tenth of the answers said 429"),
+            ("sockets", self.sockets, "a dispatcher had more than 80 % of its descriptors open"),
             ("tester", self.publisher, "the tester published less than the plan asked for, and nothing waited"),
         ];
         let told =
@@ -103,6 +108,11 @@ fn short_of_cpu(now: &Metrics, before: Option<&Metrics>, seconds: f64) -> bool {
     let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
     let busy = before.is_some_and(|before| (cpu(now) - cpu(before)) / seconds > CPU_FULL * cores);
     busy || now.quantile("quebert_runtime_timer_lag_seconds", 0.99, before).is_some_and(|p99| p99 > TIMER_LAG)
+}
+
+fn short_of_descriptors(now: &Metrics) -> bool {
+    let limit = now.sum("process_max_fds", &[]);
+    limit > 0.0 && now.sum("process_open_fds", &[]) > DESCRIPTORS_FULL * limit
 }
 
 fn limited(now: &Metrics, before: Option<&Metrics>) -> bool {
@@ -151,6 +161,7 @@ mod tests {
                  process_cpu_seconds_total {cpu}\n"
             )
         };
+        assert_eq!(seconds(&[("process_open_fds 900\nprocess_max_fds 1024\n", 0)]), ["sockets"]);
         let (first, second) = (text(10, 0), text(30, 100));
         assert_eq!(seconds(&[(&first, 0), (&second, 0)]), ["executor", "dispatcher cpu"]);
     }

@@ -12,5 +12,5 @@ mod watch;
 pub use config::{Config, ConfigError};
 pub use profile::Profile;
 pub(crate) use session::tell_outages;
-pub use session::{RunError, Session, run};
+pub use session::{RunError, Session, Standing, run};
 pub use watch::Live;

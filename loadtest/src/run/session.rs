@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
@@ -62,6 +63,21 @@ pub async fn run(config: Config, live: impl FnMut(&Live), ledger: Option<&Path>)
     session.finish(ledger).await
 }
 
+/// A system that runs on from one run to the next.
+pub struct Standing {
+    target: Target,
+    /// The executors come back where they were: to a dispatcher others would be further destinations, among which it shares
+    /// out its slots.
+    ports: Vec<u16>,
+}
+
+impl Standing {
+    /// Ends what was started for it.
+    pub async fn end(self) {
+        self.target.end().await;
+    }
+}
+
 /// A run on its way.
 pub struct Session {
     config: Config,
@@ -76,6 +92,13 @@ pub struct Session {
     settle: Duration,
     drift: i64,
     next_look: Instant,
+    /// Ends the plan early.
+    stop: watch::Sender<bool>,
+    /// How long the plan lasted.
+    plan: Duration,
+    /// Dead letters of former runs on the same system.
+    dead_before: u64,
+    is_settled: bool,
 }
 
 impl Session {
@@ -84,17 +107,28 @@ impl Session {
     /// # Errors
     /// What can't be started.
     pub async fn start(config: Config) -> Result<Self, RunError> {
+        let target = Target::start(config.target.clone(), &tag(config.profile.seed)).await?;
+        Self::start_on(config, Standing { target, ports: Vec::new() }).await
+    }
+
+    /// The same on a system that runs already, with nothing in its queues but dead letters.
+    ///
+    /// # Errors
+    /// When the executors can't be started.
+    pub async fn start_on(config: Config, standing: Standing) -> Result<Self, RunError> {
+        let Standing { target, ports } = standing;
         let mut environment = place::environment(&config);
         let tag = tag(config.profile.seed);
-        let target = Target::start(config.target.clone(), &tag).await?;
+        let dead_before = target.left().await.map_or(0, |left| left.dead);
         let first = target.metrics().await;
         let build = first.iter().flatten().next();
         environment.quebert =
             build.and_then(|m| m.by("quebert_build_info", "version").into_keys().next()).unwrap_or_default();
         let clock = Clock::start();
         let book = Arc::new(Book::new(clock, &tag, config.rules.clone(), config.layout()));
-        let fleet = Fleet::start(&config.executors, &[], config.profile.seed, clock, book.clone()).await?;
+        let fleet = Fleet::start(&config.executors, &ports, config.profile.seed, clock, book.clone()).await?;
         tell_outages(&book, &config.executors);
+        let plan = config.arrivals.length();
         Ok(Self {
             config,
             target,
@@ -107,6 +141,10 @@ impl Session {
             settle: Duration::ZERO,
             drift: 0,
             next_look: Instant::now() + LOOK_EVERY,
+            stop: watch::Sender::new(false),
+            plan,
+            dead_before,
+            is_settled: false,
         })
     }
 
@@ -131,7 +169,20 @@ impl Session {
         let origin = |to: &str| self.fleet.origin(to).expect("a checked mix names executors that there are");
         let classes = self.config.mix.classes().iter().map(|class| (class.queue.clone(), origin(&class.to)));
         let maker = Maker::new(classes.collect::<Vec<_>>());
-        tokio::spawn(publish::drive(plan, maker, self.target.door(), self.book.clone()))
+        let mut stop = self.stop.subscribe();
+        let stopped = async move {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // The session is gone, and nobody asks any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::spawn(publish::drive_until(plan, maker, self.target.door(), self.book.clone(), stopped))
+    }
+
+    /// Ends the plan here: no more tasks come. To be watched all the same until everything is published.
+    pub fn stop(&mut self) {
+        self.plan = self.plan.min(self.book.clock().now().run);
+        self.stop.send_replace(true);
     }
 
     /// Follows the plan to its end, with the faults that are planned.
@@ -197,6 +248,7 @@ impl Session {
 
     /// Waits until nothing is open, or the limit has passed.
     pub async fn settle(&mut self, live: &mut impl FnMut(&Live)) {
+        self.is_settled = false;
         let start = Instant::now();
         let mut every = interval(Duration::from_millis(100));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -204,6 +256,7 @@ impl Session {
         while start.elapsed() < self.config.settle {
             every.tick().await;
             if self.book.counts().open == 0 && self.is_idle().await {
+                self.is_settled = true;
                 break;
             }
             if looked.elapsed() < LOOK_EVERY {
@@ -212,12 +265,18 @@ impl Session {
             looked = Instant::now();
             let seen = self.look().await;
             live(&seen);
-            let dead = self.target.left().await.map_or(0, |left| left.dead);
+            let dead = self.target.left().await.map_or(0, |left| left.dead.saturating_sub(self.dead_before));
             if seen.counts.open <= dead && self.is_idle().await {
+                self.is_settled = true;
                 break;
             }
         }
         self.settle = start.elapsed();
+    }
+
+    /// Whether [`settle`](Self::settle) has seen that nothing is open.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
     }
 
     /// Whether no dispatcher holds a delivery, and none waits.
@@ -246,11 +305,31 @@ impl Session {
     ///
     /// # Errors
     /// When the queues can't be looked through, or the ledger not written.
-    pub async fn finish(mut self, ledger: Option<&Path>) -> Result<Report, RunError> {
+    pub async fn finish(self, ledger: Option<&Path>) -> Result<Report, RunError> {
+        self.end(ledger, false).await.map(|(report, _)| report)
+    }
+
+    /// Looks through the queues and draws the sum, and leaves the system as it is, for another run.
+    ///
+    /// # Errors
+    /// When the queues can't be looked through.
+    pub async fn finish_keeping(self) -> Result<(Report, Standing), RunError> {
+        let (report, standing) = self.end(None, true).await?;
+        Ok((report, standing.expect("it was to be kept")))
+    }
+
+    async fn end(mut self, ledger: Option<&Path>, keep: bool) -> Result<(Report, Option<Standing>), RunError> {
         self.look().await;
         let accounts = sum::accounts(&self.looks, &self.book);
         let peaks = self.book.peaks();
-        let (left, ended_well) = self.target.finish(&self.book).await?;
+        let (left, ended_well, kept) = if keep {
+            let left = self.target.look_through(&self.book).await?;
+            let ports = self.fleet.ports();
+            (left, true, Some(Standing { target: self.target, ports }))
+        } else {
+            let (left, ended_well) = self.target.finish(&self.book).await?;
+            (left, ended_well, None)
+        };
         let found = Findings {
             left_unnamed: left.map(unnamed),
             left: left.map(|left| unnamed(left) + left.ready),
@@ -260,13 +339,14 @@ impl Session {
         if let Some(path) = ledger {
             self.book.save(path, &found).map_err(RunError::Ledger)?;
         }
-        drop(self.fleet);
+        self.fleet.stop().await;
         let facts = sum::Facts {
             config: self.config,
             book: &self.book,
             looks: &self.looks,
             environment: self.environment,
             paced: self.paced,
+            plan: self.plan,
             at_end: self.at_end,
             settle: self.settle,
             drift_us: self.drift,
@@ -274,7 +354,7 @@ impl Session {
             ended_well,
             found,
         };
-        Ok(facts.report())
+        Ok((facts.report(), kept))
     }
 }
 

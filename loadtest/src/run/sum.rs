@@ -26,6 +26,8 @@ pub(super) struct Facts<'a> {
     pub(super) looks: &'a Looks,
     pub(super) environment: Environment,
     pub(super) paced: Paced,
+    /// How long the plan lasted.
+    pub(super) plan: Duration,
     pub(super) at_end: Counts,
     pub(super) settle: Duration,
     pub(super) drift_us: i64,
@@ -37,7 +39,7 @@ pub(super) struct Facts<'a> {
 impl Facts<'_> {
     pub(super) fn report(self) -> Report {
         let verdict = self.book.judge(&self.found);
-        let plan_s = self.config.arrivals.length().as_secs_f64();
+        let plan_s = self.plan.as_secs_f64().max(1e-3);
         let figures = self.book.figures(|figures| {
             figures.seconds();
             figures.clone()

@@ -24,7 +24,11 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+/// Limit of one request to pause a queue.
+const PAUSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why there is no system to test.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,9 @@ pub enum TargetError {
     /// A link to RabbitMQ can't be laid.
     #[error("lay a link to RabbitMQ")]
     Link(#[source] io::Error),
+    /// The queues can't be paused, or don't go on.
+    #[error("pause the queues: {0}")]
+    Pause(String),
     /// The broker could not be looked through after the run.
     #[error("look through the queues")]
     Look(#[source] io::Error),
@@ -203,6 +210,35 @@ impl Target {
         Some(async move { rabbit.restart().await.map_err(TargetError::PrivateRabbit) })
     }
 
+    /// Pauses every queue at every dispatcher, or lets them go on. When this returns, it is so.
+    ///
+    /// # Errors
+    /// When one has no API that is known, or refuses.
+    pub async fn pause(&self, paused: bool) -> Result<(), TargetError> {
+        let ours = self.dispatchers.iter().map(Dispatcher::api);
+        let apis = match &self.spec.broker {
+            BrokerSpec::Api(api) => vec![Some(&**api)],
+            _ => ours.collect(),
+        };
+        let word = if paused { "pause" } else { "resume" };
+        for api in apis {
+            let api = api.ok_or_else(|| TargetError::Pause("a dispatcher's API is not known".to_owned()))?;
+            let client = Client::new(api);
+            for queue in &self.spec.queues {
+                let path = format!("/v1/queues/{}/{word}", queue.name);
+                let answer = client.post(&path, "application/json", Vec::new(), PAUSE_LIMIT).await;
+                let (status, text) = answer.map_err(|e| TargetError::Pause(e.to_string()))?;
+                if status != 200 {
+                    return Err(TargetError::Pause(format!(
+                        "{path} answered {status}: {}",
+                        String::from_utf8_lossy(&text)
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What the link of one dispatcher does from now on, or those of all.
     pub fn set_links(&self, of: Option<usize>, state: LinkState) {
         let meant = |(index, _): &(usize, &Link)| of.is_none_or(|of| of == *index);
@@ -230,6 +266,27 @@ impl Target {
     /// What is in the queues, as far as that is quickly told.
     pub async fn left(&self) -> Option<Left> {
         self.broker.left().await
+    }
+
+    /// Tells the ledger what became of the tasks that no executor has completed, as far as that is known while dispatchers
+    /// run, and returns what is left in the queues.
+    ///
+    /// # Errors
+    /// When the queues can't be looked through.
+    pub async fn look_through(&self, book: &Book) -> Result<Option<Left>, TargetError> {
+        let left = self.broker.left().await;
+        self.broker.tell_ends(book).await.map_err(TargetError::Look)?;
+        Ok(left)
+    }
+
+    /// Ends what was started here, without a word about tasks.
+    pub async fn end(self) {
+        let Self { broker, dispatchers, rabbit, links, door, _folder: folder, .. } = self;
+        futures_util::future::join_all(dispatchers.into_iter().map(Dispatcher::stop)).await;
+        drop((door, links));
+        broker.close().await;
+        // The end of a node waits for processes.
+        drop(tokio::task::spawn_blocking(move || drop((rabbit, folder))).await);
     }
 
     /// Tells the ledger what became of the tasks that no executor has completed, ends what was started here, and returns

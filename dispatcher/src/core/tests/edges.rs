@@ -113,7 +113,10 @@ fn each_attempt_has_a_span_of_its_own_that_is_not_zero_and_the_context_that_the_
         let context = [&trace.traceparent, &trace.tracestate, &trace.baggage];
         assert_eq!(
             context.map(|text| text.as_deref()),
-            ["traceparent", "tracestate", "baggage"].map(|name| Some(format!("{name} of {n}"))).each_ref().map(Option::as_deref)
+            ["traceparent", "tracestate", "baggage"]
+                .map(|name| Some(format!("{name} of {n}")))
+                .each_ref()
+                .map(Option::as_deref)
         );
         assert_eq!(trace.span_id[7] & 1, 1);
         spans.insert(trace.span_id);
@@ -259,4 +262,68 @@ fn a_head_exactly_as_far_as_may_be_is_kept_in_hand() {
     world.deliver_all();
     assert!(world.open.contains_key(&delay_queue(768)), "720 s are left");
     settles(&world, &[Settlement::Retried]);
+}
+
+#[test]
+fn a_drain_gives_back_what_was_put_off_until_now_and_what_was_put_off_as_its_message_says() {
+    // The one is due at this very moment, and its message does not say so; the other was due, as its message says.
+    let mut config = config(vec![lane("a", 1)]);
+    config.destinations.slots = 1;
+    let mut world = World::new(config);
+    world.produce("q.a", task("first"));
+    world.produce("q.a", message(LATER));
+    world.deliver_all();
+    world.confirm_all();
+    world.deliver_all();
+    world.advance(4 * SECOND);
+    world.confirm_all();
+    world.deliver_all();
+    assert_eq!((world.sending.len(), world.core.held()), (1, 2));
+    world.feed(Input::Drain { deadline: world.now.mono + 30 * SECOND });
+    assert!(world.publishing.is_empty());
+    assert_eq!(world.queues[&Source::Queue("q.a".into())].len(), 1);
+}
+
+#[test]
+fn a_pause_leaves_the_other_lanes_alone() {
+    let mut config = config(vec![lane("a", 1), lane("b", 1)]);
+    config.slots_shared = 1;
+    let mut world = World::new(config);
+    for name in ["q.a", "q.a", "q.b"] {
+        world.produce(name, task(name));
+    }
+    world.deliver_all();
+    assert_eq!((world.sending.len(), world.core.held()), (1, 3));
+    world.feed(Input::Pause { lane: "a".into(), paused: true });
+    assert_eq!(world.queues[&Source::Queue("q.a".into())].len(), 1, "the other one is under way");
+    assert!(world.queues[&Source::Queue("q.b".into())].is_empty());
+}
+
+#[test]
+fn weighted_lanes_take_turns_from_the_first_on() {
+    for (weights, turns) in [([1, 1], "abab"), ([2, 1], "abaaba")] {
+        let mut config = config(vec![lane("a", 1), lane("b", 1)]);
+        config.schedule = Schedule::Weighted;
+        config.slots_shared = 1;
+        config.destinations.slots = 16;
+        for (lane, weight) in config.lanes.iter_mut().zip(weights) {
+            lane.weight = weight;
+        }
+        let mut world = World::new(config);
+        world.produce("q.a", task("blocker"));
+        world.deliver_all();
+        for n in 0..4 {
+            world.produce("q.a", message(&format!(r#"{{"id":"a{n}","url":"http://host/a"}}"#)));
+            world.produce("q.b", message(&format!(r#"{{"id":"b{n}","url":"http://host/b"}}"#)));
+        }
+        world.deliver_all();
+        let taken: String = turns
+            .chars()
+            .map(|_| {
+                world.answer(200, &[]);
+                world.sending[0].1.lane.to_string()
+            })
+            .collect();
+        assert_eq!(taken, turns, "{weights:?}");
+    }
 }

@@ -49,7 +49,7 @@ pub(super) fn lane(name: &str, priority: u8) -> LaneConfig {
     }
 }
 
-pub(super) fn config(lanes: Vec<LaneConfig>) -> CoreConfig {
+pub(in crate::core) fn config(lanes: Vec<LaneConfig>) -> CoreConfig {
     CoreConfig {
         lanes,
         slots_shared: 4,

@@ -106,3 +106,58 @@ fn nobody_is_put_off_where_no_slot_is_free() {
     assert_eq!((world.core.held(), world.settled().len()), (8, 0), "room in the window would help nobody");
     assert!(world.delay_steps().is_empty());
 }
+
+/// A task for `one` under way, and 28 for `good`, which has answered once: two of them under way, the others wait.
+fn crowded() -> World {
+    let mut world = wide_lane();
+    produce(&mut world, "one", 1);
+    produce(&mut world, "good", 1);
+    answer_all(&mut world, "good");
+    produce(&mut world, "good", 28);
+    assert_eq!((sending_to(&world, "good"), world.core.held()), (2, 29));
+    // Half of the window of 32 is its share.
+    world.advance(SECOND);
+    world
+}
+
+#[test]
+fn what_is_beyond_its_destination_s_share_makes_room_after_a_while_and_no_more_than_that() {
+    let mut world = crowded();
+    assert_eq!(world.publishing.len(), 12);
+    world.confirm_all();
+    assert_eq!(world.core.held(), 1 + 16);
+}
+
+#[test]
+fn while_a_destination_is_crowded_what_is_beyond_its_share_is_put_off_at_once() {
+    let mut world = crowded();
+    world.confirm_all();
+    produce(&mut world, "good", 1);
+    assert_eq!(world.publishing.len(), 1, "beyond the share");
+    world.confirm_all();
+    answer_all(&mut world, "good");
+    assert!(world.core.held() < 1 + 16);
+    produce(&mut world, "good", 1);
+    assert!(world.publishing.is_empty(), "within the share");
+}
+
+#[test]
+fn room_is_a_slot_that_the_lane_could_have() {
+    // Own slots, most of them, and shared ones; with how many under way there is none left.
+    for (own, most, shared, full) in [(1, 2, 1, 2), (1, 5, 0, 1), (0, 1, 4, 1), (2, 5, 1, 3)] {
+        let mut config = config(vec![lane("a", 1)]);
+        config.slots_shared = shared;
+        (config.lanes[0].slots_own, config.lanes[0].slots_max) = (own, most);
+        config.destinations.slots = 16;
+        let mut world = World::new(config);
+        for under_way in 0..=full {
+            assert_eq!(
+                world.core.lanes.has_room(0),
+                under_way < full,
+                "{under_way} of {own} own, {shared} shared, {most}"
+            );
+            produce(&mut world, "one", 1);
+        }
+        assert_eq!(sending_to(&world, "one"), full as usize);
+    }
+}

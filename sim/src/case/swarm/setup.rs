@@ -73,7 +73,9 @@ fn dispatcher(draw: Draw, mood: Mood) -> DispatcherSpec {
     // without hooks, which have slots before their attempts start.
     if draw.of("narrow").chance(120) {
         return DispatcherSpec {
-            lanes: (0..number).map(|index| lane(draw.of("lane").at(index as u64), index, number, false, true)).collect(),
+            lanes: (0..number)
+                .map(|index| lane(draw.of("lane").at(index as u64), index, number, false, true))
+                .collect(),
             slots_shared: 1,
             pass_over_max: pick(draw.of("pass over"), &[Some(1), Some(1), Some(4), None]),
             destination_slots: pick(draw.of("destination"), &[3, 100]),

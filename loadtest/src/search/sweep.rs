@@ -1,0 +1,191 @@
+//! `sweep` as a function: a run for each point of a grid of rates, slots and windows. A series of rates ends where the
+//! backlog grows: what comes above shows nothing new. It draws and prints nothing.
+
+use super::{
+    bench::{Bench, BenchError, ProbeLength},
+    find::{BROKEN, arrivals, point},
+};
+use crate::{
+    report::{Environment, SCHEMA_VERSION, Sweep, SweepPoint},
+    run::{Config, Live, Profile},
+};
+
+/// The grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SweepSpec {
+    /// Everything but arrivals and thresholds.
+    pub profile: Profile,
+    /// Demands that each point is held to.
+    pub demands: Vec<String>,
+    /// Tasks a second.
+    pub rates: Vec<f64>,
+    /// Slots of every queue; if empty, those of the profile.
+    pub slots: Vec<u32>,
+    /// Windows of every queue, where 0 lets the dispatcher derive it; if empty, those of the profile.
+    pub windows: Vec<u32>,
+    /// How long each run is.
+    pub length: ProbeLength,
+    /// How tasks come: `poisson` or `constant`.
+    pub shape: String,
+}
+
+/// Runs the grid. `live` is told of each second, `told` of each point.
+///
+/// # Errors
+/// When the system can't be run.
+pub async fn sweep(
+    spec: SweepSpec,
+    mut live: impl FnMut(&Live),
+    mut told: impl FnMut(&SweepPoint),
+) -> Result<Sweep, BenchError> {
+    let mut rates = spec.rates.clone();
+    rates.sort_by(f64::total_cmp);
+    let mut points = Vec::new();
+    let mut notes = Vec::new();
+    let mut first = None;
+    for (series, profile) in series(&spec)? {
+        let mut bench = Bench::new(profile)?;
+        for rate in &rates {
+            let length = spec.length.at(*rate, bench.work_s());
+            let probed = bench.probe(arrivals(&spec.shape, *rate, length), true, &mut live).await?;
+            let mut point = point(&bench, series.clone(), &probed.report);
+            point.offered_per_s = *rate;
+            point.ok &= probed.grew.is_none();
+            told(&point);
+            first.get_or_insert((probed.report.started_at_ms, probed.report.environment));
+            points.push(point);
+            if let Some(grew) = probed.grew {
+                if rates.last() > Some(rate) {
+                    notes.push(format!("{}at {rate:.1}/s {grew}: no higher rate was tried", prefix(&series)));
+                }
+                break;
+            }
+        }
+        bench.close().await;
+    }
+    let (started_at_ms, environment) = first.unwrap_or_else(|| (0, Environment::default()));
+    notes.extend(best(&points));
+    Ok(Sweep {
+        schema_version: SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at_ms,
+        environment,
+        profile: spec.profile.without_secrets(),
+        demands: spec.demands,
+        points,
+        notes,
+    })
+}
+
+/// Whether a promise was broken at some point.
+pub fn is_broken(sweep: &Sweep) -> bool {
+    sweep.points.iter().any(|point| point.bottleneck == BROKEN)
+}
+
+/// The name and the profile of each series.
+fn series(spec: &SweepSpec) -> Result<Vec<(String, Profile)>, BenchError> {
+    let mut profile = spec.profile.clone();
+    profile.thresholds.clone_from(&spec.demands);
+    let queues = Config::try_from(profile.clone())?.target.queues;
+    let of = |values: &[u32]| if values.is_empty() { vec![None] } else { values.iter().copied().map(Some).collect() };
+    let mut all = Vec::new();
+    for slots in of(&spec.slots) {
+        for window in of(&spec.windows) {
+            let line = |queue: &crate::target::QueueSpec| {
+                let (slots, window) = (slots.unwrap_or(queue.slots), window.unwrap_or(queue.window));
+                format!("name={} priority={} slots={slots} window={window}", queue.name, queue.priority)
+            };
+            // A dispatcher refuses a window that leaves slots empty.
+            let fits = |queue: &crate::target::QueueSpec| {
+                let window = window.unwrap_or(queue.window);
+                window == 0 || window >= slots.unwrap_or(queue.slots)
+            };
+            if queues.iter().all(fits) {
+                let queues = queues.iter().map(line).collect();
+                all.push((name(slots, window), Profile { queues, ..profile.clone() }));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn name(slots: Option<u32>, window: Option<u32>) -> String {
+    let slots = slots.map(|slots| format!("slots={slots}"));
+    let window = window.map(|window| if window == 0 { "window=auto".to_owned() } else { format!("window={window}") });
+    slots.into_iter().chain(window).collect::<Vec<_>>().join(" ")
+}
+
+fn prefix(series: &str) -> String {
+    if series.is_empty() { String::new() } else { format!("{series}: ") }
+}
+
+/// The largest rate of each series that was kept, and what came next.
+fn best(points: &[SweepPoint]) -> Vec<String> {
+    let mut names = points.iter().map(|point| &point.series).collect::<Vec<_>>();
+    names.dedup();
+    let told = |name: &String| {
+        let of = points.iter().filter(|point| point.series == *name);
+        let kept = of.clone().take_while(|point| point.ok).last();
+        let next = of.clone().find(|point| !point.ok);
+        let what = match (kept, next) {
+            (Some(kept), None) => format!("kept up to {:.1}/s, the largest tried", kept.offered_per_s),
+            (Some(kept), Some(next)) => {
+                let by = if next.bottleneck.is_empty() { String::new() } else { format!(" ({})", next.bottleneck) };
+                format!("kept up to {:.1}/s, not at {:.1}/s{by}", kept.offered_per_s, next.offered_per_s)
+            }
+            (None, Some(next)) => format!("not kept at {:.1}/s, the smallest tried", next.offered_per_s),
+            (None, None) => return None,
+        };
+        Some(format!("{}{what}", prefix(name)))
+    };
+    names.into_iter().filter_map(told).collect()
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn spec() -> SweepSpec {
+        SweepSpec {
+            profile: Profile { queues: vec!["name=a priority=2 slots=8 window=9".into()], ..Profile::default() },
+            demands: vec!["wait.p99<1s".into()],
+            rates: vec![10.0],
+            slots: Vec::new(),
+            windows: Vec::new(),
+            length: ProbeLength::default(),
+            shape: "poisson".into(),
+        }
+    }
+
+    #[test]
+    fn a_grid_without_slots_and_windows_is_the_profile_as_it_is() {
+        let all = series(&spec()).unwrap();
+        let profile = &all[0].1;
+        assert_eq!((all.len(), &*all[0].0), (1, ""));
+        assert_eq!(profile.queues, ["name=a priority=2 slots=8 window=9"]);
+        assert_eq!(profile.thresholds, ["wait.p99<1s"]);
+    }
+
+    #[test]
+    fn every_pair_is_a_series_but_those_with_slots_that_stay_empty() {
+        let all = series(&SweepSpec { slots: vec![4, 16], windows: vec![0, 8], ..spec() }).unwrap();
+        let names = all.iter().map(|(name, _)| &**name).collect::<Vec<_>>();
+        assert_eq!(names, ["slots=4 window=auto", "slots=4 window=8", "slots=16 window=auto"]);
+        assert_eq!(all[1].1.queues, ["name=a priority=2 slots=4 window=8"]);
+    }
+
+    #[test]
+    fn the_knee_of_each_series_is_told() {
+        let point = |series: &str, rate: f64, ok| SweepPoint {
+            series: series.into(),
+            offered_per_s: rate,
+            ok,
+            bottleneck: if ok { "" } else { "prefetch" }.into(),
+            ..SweepPoint::default()
+        };
+        let points = [point("a", 1.0, true), point("a", 2.0, true), point("a", 3.0, false), point("b", 1.0, true)];
+        let told = ["a: kept up to 2.0/s, not at 3.0/s (prefetch)", "b: kept up to 1.0/s, the largest tried"];
+        assert_eq!(best(&points), told);
+        assert_eq!(best(&[point("", 1.0, false)]), ["not kept at 1.0/s, the smallest tried"]);
+    }
+}
