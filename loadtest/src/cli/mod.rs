@@ -7,6 +7,7 @@ mod executor;
 mod find;
 mod live;
 mod out;
+mod plan;
 mod profile;
 mod report;
 mod run;
@@ -39,6 +40,8 @@ pub struct Cli {
 enum Command {
     /// Run a profile against a system, and report
     Run(Box<run::RunArgs>),
+    /// Plan capacity for a workload, assumed or measured
+    Plan(Box<plan::PlanArgs>),
     /// Compute what would happen with other dispatchers, slots and prefetch windows
     Simulate(Box<simulate::SimulateArgs>),
     /// Make a page, a summary or JUnit's XML of a report
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Plan(args) => plan::make(&args),
         Command::Simulate(args) => simulate::simulate(*args),
         Command::Report(args) => report::report(&args),
         Command::Chaos(args) => chaos::chaos(*args),

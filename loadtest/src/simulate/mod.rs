@@ -12,6 +12,7 @@ mod table;
 mod tests;
 pub mod world;
 
+pub(crate) use grid::each;
 pub use grid::{Grid, Numbers, Prefetch, rows, simulate, suited};
 pub use model::{Unsuited, model};
 pub use outcome::{Ends, Outcome};

@@ -43,6 +43,13 @@ pub struct Case {
     pub heal_at_ms: u64,
     /// How long after that everything may take at most to settle, in milliseconds.
     pub settle_ms: u64,
+    /// How long it lasts at least, in milliseconds of true time: a run ends no sooner, though all be settled.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least_ms: u64,
+}
+
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A case that can't be run.

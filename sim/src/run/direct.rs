@@ -333,7 +333,7 @@ impl Director for CaseDirector {
             let since = *self.settled_since.get_or_insert(now);
             if now >= since + QUIET {
                 self.settled_at.get_or_insert(since);
-                if !self.to_the_end {
+                if !self.to_the_end && now >= Duration::from_millis(self.case.least_ms) {
                     return None;
                 }
             }

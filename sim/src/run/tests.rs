@@ -68,6 +68,7 @@ fn case(faults: Vec<Fault>) -> Case {
         faults,
         heal_at_ms: 10_000,
         settle_ms: 5_000,
+        least_ms: 0,
     }
 }
 

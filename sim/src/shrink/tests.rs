@@ -56,6 +56,7 @@ fn large() -> Case {
         faults: (0..40).map(fault).collect(),
         heal_at_ms: 90_000,
         settle_ms: 60_000,
+        least_ms: 0,
     }
 }
 

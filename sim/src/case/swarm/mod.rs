@@ -52,6 +52,8 @@ pub fn case(seed: u64, size: Size) -> Case {
     let mut case = case_with(seed, size, None, |_| {});
     case.world.broker.delivery_limit = delivery_limit(case.faults.len());
     case.settle_ms = case.settle_bound_ms();
+    // Speed is virtual time over real time: of all of it, the quiet end as well.
+    case.least_ms = if size.exact { case.heal_at_ms } else { 0 };
     case
 }
 
@@ -69,7 +71,7 @@ pub fn case_with(seed: u64, size: Size, heal_at_ms: Option<u64>, change: impl Fn
     let heal_at_ms = heal_at_ms.unwrap_or(drawn).max(1);
     let tasks = workload::tasks(draw.of("tasks"), mood, size, &world, heal_at_ms);
     let faults = faults::faults(draw.of("faults"), &world, heal_at_ms);
-    let mut case = Case { version: VERSION, name: String::new(), seed, world, tasks, faults, heal_at_ms, settle_ms: 0 };
+    let mut case = Case { version: VERSION, name: String::new(), seed, world, tasks, faults, heal_at_ms, settle_ms: 0, least_ms: 0 };
     case.settle_ms = case.settle_bound_ms();
     case
 }

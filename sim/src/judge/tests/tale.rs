@@ -42,6 +42,7 @@ pub(super) fn case(tasks: u32) -> Case {
         faults: Vec::new(),
         heal_at_ms: 60_000,
         settle_ms: 60_000,
+        least_ms: 0,
     }
 }
 
