@@ -3,7 +3,7 @@
 //!
 //! Runs differ by themselves, so that one on each side proves nothing: the unit of comparison is the run. Two things are looked
 //! at, each with a chance of 2.5 % to be called worse (and of 2.5 % to be called better) without a difference: the runs' 99th
-//! percentiles ([`ranks`]), and the shape of all values together ([`shape`]). And a difference must be larger than what is
+//! percentiles (by `ranks.rs`), and the shape of all values together (by `shape.rs`). And a difference must be larger than what is
 //! tolerated, however sure it is.
 
 mod ranks;
