@@ -128,8 +128,17 @@ fn tasks(world: &WorldSpec, number: u32, every_ms: u64) -> Vec<TaskSpec> {
 }
 
 pub(super) fn case(world: WorldSpec, tasks: Vec<TaskSpec>, faults: Vec<Fault>, heal_at_ms: u64) -> Case {
-    let mut case =
-        Case { version: VERSION, name: String::new(), seed: 1, world, tasks, faults, heal_at_ms, settle_ms: 0, least_ms: 0 };
+    let mut case = Case {
+        version: VERSION,
+        name: String::new(),
+        seed: 1,
+        world,
+        tasks,
+        faults,
+        heal_at_ms,
+        settle_ms: 0,
+        least_ms: 0,
+    };
     case.settle_ms = case.settle_bound_ms();
     case
 }

@@ -49,7 +49,8 @@ pub fn case(world: &WorldSpec, heal_at_ms: u64, tasks: usize, faults: usize) -> 
         let mut world = world.clone();
         world.broker.delivery_limit = world.broker.delivery_limit.max(swarm::delivery_limit(faults.len()));
         let name = String::new();
-        let mut case = Case { version: VERSION, name, seed, world, tasks, faults, heal_at_ms, settle_ms: 1, least_ms: 0 };
+        let mut case =
+            Case { version: VERSION, name, seed, world, tasks, faults, heal_at_ms, settle_ms: 1, least_ms: 0 };
         case.settle_ms = case.settle_bound_ms();
         case
     })

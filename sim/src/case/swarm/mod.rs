@@ -71,7 +71,17 @@ pub fn case_with(seed: u64, size: Size, heal_at_ms: Option<u64>, change: impl Fn
     let heal_at_ms = heal_at_ms.unwrap_or(drawn).max(1);
     let tasks = workload::tasks(draw.of("tasks"), mood, size, &world, heal_at_ms);
     let faults = faults::faults(draw.of("faults"), &world, heal_at_ms);
-    let mut case = Case { version: VERSION, name: String::new(), seed, world, tasks, faults, heal_at_ms, settle_ms: 0, least_ms: 0 };
+    let mut case = Case {
+        version: VERSION,
+        name: String::new(),
+        seed,
+        world,
+        tasks,
+        faults,
+        heal_at_ms,
+        settle_ms: 0,
+        least_ms: 0,
+    };
     case.settle_ms = case.settle_bound_ms();
     case
 }
