@@ -242,6 +242,7 @@ impl Parent<'_> {
 
 /// How a worker ended whose output has ended. One that lives on all the same, since its last line was no finding and
 /// nobody reads what comes after, is ended.
+#[expect(clippy::disallowed_methods, reason = "in the parent, which runs no world that it could block")]
 fn gone(child: &mut Child) -> std::io::Result<ExitStatus> {
     let since = Stopwatch::start();
     while since.elapsed() < GRACE {
