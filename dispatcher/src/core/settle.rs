@@ -330,3 +330,17 @@ fn truncate(text: &mut String, max: usize) {
         text.truncate(end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::truncate;
+
+    #[test]
+    fn a_text_is_cut_at_a_character_s_border() {
+        for (text, kept) in [("abc", "abc"), ("abcd", "abc"), ("abä", "ab"), ("ä", "ä"), ("", "")] {
+            let mut cut = text.to_owned();
+            truncate(&mut cut, 3);
+            assert_eq!(cut, kept);
+        }
+    }
+}

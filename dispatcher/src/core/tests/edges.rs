@@ -6,7 +6,9 @@ use super::{
     world::{World, message, text},
     *,
 };
+
 use crate::{
+    core::ticket::State,
     event::{Event, Purpose},
     grid::Step,
     outcome::{Failure, FailureKind},
@@ -70,6 +72,10 @@ fn headers_beyond_the_limit_are_not_allowed_which_is_another_thing_than_unreadab
     world.confirm_all();
     let reasons: Vec<_> = world.dead.iter().map(|dead| text(dead, "quebert-dead-reason").unwrap()).collect();
     assert_eq!(reasons, ["not_allowed", "undecodable"]);
+    // What would leave no room for such notes goes, and is named.
+    let shed: Vec<_> = world.dead.iter().map(|dead| dead.headers.get("quebert-dead-shed")).collect();
+    assert_eq!(shed, [Some(&HeaderValue::List(vec![HeaderValue::Text("x".to_owned())])), None]);
+    assert!(!world.dead[0].headers.contains_key("x"));
 }
 
 #[test]
@@ -326,4 +332,89 @@ fn weighted_lanes_take_turns_from_the_first_on() {
             .collect();
         assert_eq!(taken, turns, "{weights:?}");
     }
+}
+
+#[test]
+fn a_task_may_become_as_old_as_its_policy_says_and_no_older() {
+    for (age_max_ms, settled) in [(2000, Settlement::Retried), (1999, Settlement::DeadLettered)] {
+        let mut config = config(vec![lane("a", 1)]);
+        config.lanes[0].retry.max_age = Some(Duration::from_millis(age_max_ms));
+        let mut world = World::new(config);
+        world.produce("q.a", task("t"));
+        world.deliver_all();
+        // The next attempt would come after two seconds.
+        world.answer(500, &[]);
+        world.confirm();
+        settles(&world, &[settled]);
+    }
+}
+
+#[test]
+fn what_is_put_off_for_overload_waits_longer_each_time_within_bounds() {
+    for (put_offs, least_s, most_s) in [(0, 2, 2), (1, 2, 4), (3, 8, 16), (5, 30, 60), (40, 30, 60)] {
+        let mut waits = BTreeSet::new();
+        for seed in 0..40 {
+            let mut config = config(vec![lane("a", 1)]);
+            (config.destinations.slots, config.seed) = (1, seed);
+            let mut world = World::new(config);
+            world.produce("q.a", task("first"));
+            world.produce("q.a", task("second"));
+            world.deliver_all();
+            let waiting = |(_, ticket): &(TicketId, &Ticket)| matches!(ticket.state, State::Waiting { .. });
+            let (id, _) = world.core.tickets.iter().find(waiting).unwrap();
+            world.core.tickets[id].book.put_offs = put_offs;
+            world.core.unqueue(id);
+            world.core.put_off_for_overload(id);
+            world.feed(Input::Tick);
+            let delay = world.events.iter().find_map(|event| match event {
+                Event::RetryScheduled { delay, .. } => Some(*delay),
+                _ => None,
+            });
+            waits.insert(delay.unwrap());
+        }
+        let least = Step::floor(least_s * SECOND).unwrap().length();
+        assert!(waits.iter().all(|wait| (least..=most_s * SECOND).contains(wait)), "{put_offs}: {waits:?}");
+        assert_eq!(waits.len() > 1, least_s < most_s, "{put_offs}: {waits:?}");
+    }
+}
+
+#[test]
+fn what_would_be_put_off_beyond_its_expiry_expires_and_nothing_else_does() {
+    for (ttl_ms, settled) in [(60_000, Settlement::Retried), (5000, Settlement::Expired)] {
+        let mut config = config(vec![lane("a", 1)]);
+        config.mediated = true;
+        let mut world = World::new(config);
+        world.produce("q.a", message(&format!(r#"{{"id":"t","url":"http://host/","ttl_ms":{ttl_ms}}}"#)));
+        world.deliver_all();
+        let (ticket, attempt) = world.preparing.pop_front().unwrap();
+        world.feed(Input::Prepared { ticket, attempt, before: Ok(Before::PutOff(5 * SECOND)) });
+        world.confirm_all();
+        settles(&world, &[settled]);
+    }
+}
+
+#[test]
+fn a_move_that_fails_while_its_delivery_is_lost_waits_for_the_redelivery() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    world.answer(500, &[]);
+    world.cut(0);
+    refuse(&mut world);
+    world.advance(60 * SECOND);
+    assert!(world.publishing.is_empty());
+    world.deliver_all();
+    assert_eq!((world.publishing.len(), world.sending.len()), (1, 0));
+}
+
+#[test]
+fn a_task_that_somebody_put_into_a_delay_queue_without_a_note_is_found_by_its_id() {
+    let mut world = head();
+    let stranger = message(r#"{"id":"stranger","url":"http://host/","delay_ms":600000}"#);
+    let mut stranger = Message { headers: world.unsettled.values().next().unwrap().1.headers.clone(), ..stranger };
+    stranger.headers.remove("quebert-id");
+    world.queues.entry(delay_queue(4)).or_default().push_back(world::Kept { message: stranger, redelivered: false });
+    world.deliver_all();
+    let found = |id: &str| world.core.find(&TaskId::new(id).unwrap()).len();
+    assert_eq!((found("stranger"), found("t"), found("nobody")), (1, 1, 0));
 }
