@@ -72,8 +72,9 @@ async fn calm() {
     }
 }
 
+/// Whether it could be judged; panics if a prediction is too far off.
 #[track_caller]
-fn holds(arrivals: &str, executor: &str, queue: &str) {
+fn holds(arrivals: &str, executor: &str, queue: &str) -> bool {
     let profile = profile(arrivals, executor, queue);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut told = Vec::new();
@@ -88,19 +89,24 @@ fn holds(arrivals: &str, executor: &str, queue: &str) {
         told.extend(compared.into_iter().map(|(figures, _)| figures));
         if report.validity.valid && near {
             println!("{}", told.join("\n"));
-            return;
+            return true;
         }
         let disturbed = !report.validity.valid || timing.attempt_extra_us > EXTRA_US_MAX;
         assert!(disturbed, "a prediction is more than 25 % off:\n{}", told.join("\n"));
     }
     println!("NOT JUDGED, since the machine was too busy in each of {RUNS_MAX} runs:\n{}", told.join("\n"));
+    false
 }
 
 #[test]
 fn predictions_are_within_a_quarter_of_what_is_measured() {
     // Each with some 70 % of its slots busy, and a queue that grows and falls by chance.
-    holds("poisson 42/s 12s", "latency=70ms", "slots=4 window=6");
-    holds("poisson 45/s 12s", "latency=exp:60ms", "slots=4 window=6");
-    holds("poisson 45/s 12s", "latency=lognormal:40ms,250ms", "slots=4 window=6");
-    holds("poisson 36/s 12s", "latency=bimodal:40ms,320ms,10% status=503:5%", "slots=4 window=6");
+    let judged = [
+        ("poisson 42/s 12s", "latency=70ms"),
+        ("poisson 45/s 12s", "latency=exp:60ms"),
+        ("poisson 45/s 12s", "latency=lognormal:40ms,250ms"),
+        ("poisson 36/s 12s", "latency=bimodal:40ms,320ms,10% status=503:5%"),
+    ]
+    .map(|(arrivals, executor)| holds(arrivals, executor, "slots=4 window=6"));
+    assert!(judged.contains(&true), "nothing could be judged: this machine is too busy for it");
 }
