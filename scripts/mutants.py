@@ -10,7 +10,7 @@ Needs cargo-mutants in PATH, and the Python packages tree-sitter and tree-sitter
 
   scripts/mutants.py [--out target/mutants] [--seeds 200] [--jobs 2] [--no-simulation] [--again]
 
-With --again only those are tried that were not killed the last time, for as long as the core is the same.
+With --again only those are tried that survived the last time, for as long as the core is the same.
 """
 
 import argparse
@@ -290,7 +290,7 @@ def main():
 
     before = {}
     if args.again:
-        before = {m["name"]: m for m in json.loads((out / "results.json").read_text()) if m["result"] == "killed"}
+        before = {m["name"]: m for m in json.loads((out / "results.json").read_text()) if m["result"] in ("killed", "timeout")}
     known = [m for m in viable if m.name in before]
     results.update({m.number: (before[m.name]["by"], before[m.name]["result"]) for m in known})
     judge([m for m in viable if m not in known], lambda m: unit_tests(tests, copy, m), "unit tests")
