@@ -128,7 +128,11 @@ fn each_attempt_has_a_span_of_its_own_that_is_not_zero_and_the_context_that_the_
         spans.insert(trace.span_id);
         world.answer(200, &[]);
     }
-    assert_eq!(spans.len(), 20);
+    // Nor is it without any header.
+    world.produce("q.a", task("bare"));
+    world.deliver_all();
+    spans.insert(world.sending[0].1.trace.span_id);
+    assert!(spans.len() == 21 && !spans.contains(&[0; 8]), "{spans:?}");
 }
 
 #[test]
