@@ -3,6 +3,7 @@
 
 use super::{
     cases::{SECOND, delay_queue, one_lane, settles, task},
+    steering::{LATER, delayed},
     world::{World, message, text},
     *,
 };
@@ -15,21 +16,9 @@ use crate::{
 };
 use quebert_wire::{HeaderValue, limits::MESSAGE_HEAD_BYTES_MAX};
 
-const LATER: &str = r#"{"id":"t","url":"http://host/","delay_ms":4000}"#;
-
-/// A task in hand in the delay queue of four seconds.
-fn head() -> World {
-    let mut world = one_lane();
-    world.produce("q.a", message(LATER));
-    world.deliver_all();
-    world.confirm_all();
-    world.deliver_all();
-    world
-}
-
-/// The same, on its way back to its queue.
+/// A delayed task on its way back to its queue.
 fn moving_head() -> World {
-    let mut world = head();
+    let mut world = delayed();
     world.advance(4 * SECOND);
     assert_eq!(world.publishing.len(), 1);
     world
@@ -225,7 +214,7 @@ fn a_due_task_that_is_refused_after_its_delivery_was_lost_is_left_to_whoever_get
 
 #[test]
 fn a_head_that_only_waits_is_forgotten_with_its_delivery() {
-    let mut world = head();
+    let mut world = delayed();
     assert!(!world.core.delays.is_empty());
     lose_the_delay_queue(&mut world);
     assert!(world.core.delays.is_empty());
@@ -233,7 +222,7 @@ fn a_head_that_only_waits_is_forgotten_with_its_delivery() {
 
 #[test]
 fn a_publish_for_a_head_without_a_name_is_answered_though_its_delivery_is_lost() {
-    let mut world = head();
+    let mut world = delayed();
     // As the one in hand, but nobody could recognise it.
     let mut nameless = world.unsettled.values().next().unwrap().1.clone();
     assert!(nameless.headers.remove("quebert-id").is_some(), "{:?}", nameless.headers);
@@ -413,7 +402,7 @@ fn a_move_that_fails_while_its_delivery_is_lost_waits_for_the_redelivery() {
 
 #[test]
 fn a_task_that_somebody_put_into_a_delay_queue_without_a_note_is_found_by_its_id() {
-    let mut world = head();
+    let mut world = delayed();
     let stranger = message(r#"{"id":"stranger","url":"http://host/","delay_ms":600000}"#);
     let mut stranger = Message { headers: world.unsettled.values().next().unwrap().1.headers.clone(), ..stranger };
     stranger.headers.remove("quebert-id");

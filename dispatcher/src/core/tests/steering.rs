@@ -7,7 +7,7 @@ use super::{
 };
 use crate::ports::broker::Delivery;
 
-const LATER: &str = r#"{"id":"t","url":"http://host/later","delay_ms":4000}"#;
+pub(super) const LATER: &str = r#"{"id":"t","url":"http://host/later","delay_ms":4000}"#;
 
 fn queue() -> Source {
     Source::Queue("q.a".into())
@@ -36,7 +36,7 @@ fn told(world: &World) -> Vec<bool> {
 }
 
 /// A world whose delayed task `t` is in hand, as the head of its delay queue.
-fn delayed() -> World {
+pub(super) fn delayed() -> World {
     let mut world = one_lane();
     world.produce("q.a", message(LATER));
     world.deliver_all();
