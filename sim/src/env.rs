@@ -1,13 +1,14 @@
-//! What a program on a host has of its world. It names no world.
+//! What a program on a host has of its world, and the hosts with their programs. It names no world.
 
 use crate::{
     clock::{Clocks, SimClock},
     draw::Draw,
     history::{History, What},
     host::Host,
-    net::Net,
+    net::{Net, Program},
 };
-use std::time::Duration;
+use quebert_dispatcher::ports::BoxFuture;
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// A host's view of its world: network, clock, randomness, and the book that everything is written into.
 #[derive(Clone)]
@@ -41,5 +42,38 @@ impl Env {
     /// Writes down what happened here, now.
     pub fn note(&self, what: What) {
         self.history.note(self.net.now(), self.net.host(), what);
+    }
+}
+
+/// The hosts of a world in the making.
+pub struct Cast {
+    hosts: Vec<(Host, Program)>,
+    draw: Draw,
+    history: History,
+    clocks: Clocks,
+}
+
+impl Cast {
+    /// None yet. Each host's randomness comes from `draw` and its name; all write into one book.
+    pub const fn new(draw: Draw, history: History, clocks: Clocks) -> Self {
+        Self { hosts: Vec::new(), draw, history, clocks }
+    }
+
+    /// Adds a host. Its program begins anew whenever the host is started.
+    pub fn add<F>(&mut self, host: Host, program: impl Fn(Env) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (draw, history, clocks) = (self.draw.of(&host.to_string()), self.history.clone(), self.clocks.clone());
+        let start = move |net: Net| -> BoxFuture<'static, ()> {
+            let env = Env { net, clocks: clocks.clone(), draw, history: history.clone() };
+            Box::pin(program(env))
+        };
+        self.hosts.push((host, Arc::new(start)));
+    }
+
+    /// The hosts, for a stage.
+    pub fn into_hosts(self) -> Vec<(Host, Program)> {
+        self.hosts
     }
 }

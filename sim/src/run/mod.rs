@@ -16,22 +16,22 @@ use crate::{
     case::{Case, Exec, TaskSpec},
     clock::Clocks,
     draw::Draw,
-    env::Env,
+    env::{Cast, Env},
     fleet::{self, Execution, Executors, Producers},
     history::{Entry, History, TaskNo, What},
     host::Host,
     judge::{MakePromise, Oracle, Violation, judge_mediated, judge_with},
-    net::{Kind, Net, Program, Ran, SegmentLog, Stage},
+    net::{Kind, Ran, SegmentLog, Stage},
 };
 use direct::CaseDirector;
 use dispatch::{Common, Crew};
 use quebert_dispatcher::{
     config::CoreConfig,
-    ports::{BoxFuture, broker::Broker, transport::Transport},
+    ports::{broker::Broker, transport::Transport},
     shell::Builder,
 };
 use quebert_wire::Envelope;
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Changes a dispatcher before it is built, at each of its starts.
 pub type DispatcherHook = Arc<dyn Fn(&Env, Builder) -> Builder + Send + Sync>;
@@ -174,7 +174,7 @@ pub fn play(case: &Case, setup: &Setup, options: &Options) -> Report {
         crew: Crew::default(),
         hooks: mediator::HookBook::default(),
     };
-    let mut cast = Cast { hosts: Vec::new(), draw, history: history.clone(), clocks: clocks.clone() };
+    let mut cast = Cast::new(draw, history.clone(), clocks.clone());
     for host in (1..=case.world.broker.nodes).map(Host::Broker) {
         let cluster = cluster.clone();
         cast.add(host, move |env| broker::serve(env, cluster.clone()));
@@ -194,38 +194,13 @@ pub fn play(case: &Case, setup: &Setup, options: &Options) -> Report {
             fleet::producer(env, producers.clone(), broker)
         });
     }
-    for (host, _) in &cast.hosts {
+    let hosts = cast.into_hosts();
+    for (host, _) in &hosts {
         history.note(Duration::ZERO, *host, What::Started);
     }
-    let stage = Stage {
-        seed: draw.of("network").number(),
-        weather: case.world.weather,
-        hosts: cast.hosts,
-        log: options.log.clone(),
-    };
+    let stage =
+        Stage { seed: draw.of("network").number(), weather: case.world.weather, hosts, log: options.log.clone() };
     let mut director = CaseDirector::new(common, cluster, executors, clocks, history.clone(), options.to_the_end);
     let ran = stage.run(options.kind, &mut director);
     Report { entries: history.take(), ran, violations: Vec::new(), settled_at: director.settled_at }
-}
-
-/// The hosts of a world in the making.
-struct Cast {
-    hosts: Vec<(Host, Program)>,
-    draw: Draw,
-    history: History,
-    clocks: Clocks,
-}
-
-impl Cast {
-    fn add<F>(&mut self, host: Host, program: impl Fn(Env) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (draw, history, clocks) = (self.draw.of(&host.to_string()), self.history.clone(), self.clocks.clone());
-        let start = move |net: Net| -> BoxFuture<'static, ()> {
-            let env = Env { net, clocks: clocks.clone(), draw, history: history.clone() };
-            Box::pin(program(env))
-        };
-        self.hosts.push((host, Arc::new(start)));
-    }
 }

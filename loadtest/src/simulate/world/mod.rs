@@ -18,13 +18,13 @@ use quebert_sim::{
     broker::{self, Cluster},
     clock::Clocks,
     draw::Draw,
-    env::Env,
+    env::Cast,
     history::History,
     host::Host,
-    net::{Kind, Net, Program, Stage},
+    net::{Kind, Stage},
 };
 use scene::Scene;
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 /// Runs a profile in virtual time. Blocks; nothing in it waits in real time. The profile's target is not started: of it only
 /// the dispatchers' number and settings count.
@@ -38,7 +38,7 @@ pub fn run(config: &Config, timing: &Timing) -> Outcome {
     let queues = world.dispatcher.lanes.iter().map(|lane| Arc::from(lane.name.as_str())).collect::<Vec<_>>();
     let cluster = Cluster::new(&world.broker, &queues, draw.of("broker"), history.clone());
     let scene = Arc::new(Scene::new(config.clone(), *timing));
-    let mut cast = Cast { hosts: Vec::new(), draw, history: history.clone(), clocks };
+    let mut cast = Cast::new(draw, history.clone(), clocks);
     cast.add(Host::Broker(1), move |env| broker::serve(env, cluster.clone()));
     for n in 1..=world.executors {
         let scene = scene.clone();
@@ -52,31 +52,10 @@ pub fn run(config: &Config, timing: &Timing) -> Outcome {
         let (scene, world) = (scene.clone(), world.clone());
         cast.add(Host::Producer(1), move |env| hosts::publisher(env, scene.clone(), world.clone()));
     }
-    let stage = Stage { seed: draw.of("network").number(), weather: world.weather, hosts: cast.hosts, log: None };
+    let stage =
+        Stage { seed: draw.of("network").number(), weather: world.weather, hosts: cast.into_hosts(), log: None };
     let mut conductor = Conductor::new(scene, history, world, timing);
     let ran = stage.run(Kind::Fast, &mut conductor);
     assert!(ran.panics.is_empty(), "in the virtual world: {:?}", ran.panics);
     conductor.outcome()
-}
-
-/// The hosts of a world in the making.
-struct Cast {
-    hosts: Vec<(Host, Program)>,
-    draw: Draw,
-    history: History,
-    clocks: Clocks,
-}
-
-impl Cast {
-    fn add<F>(&mut self, host: Host, program: impl Fn(Env) -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (draw, history, clocks) = (self.draw.of(&host.to_string()), self.history.clone(), self.clocks.clone());
-        let start = move |net: Net| -> quebert_dispatcher::ports::BoxFuture<'static, ()> {
-            let env = Env { net, clocks: clocks.clone(), draw, history: history.clone() };
-            Box::pin(program(env))
-        };
-        self.hosts.push((host, Arc::new(start)));
-    }
 }
