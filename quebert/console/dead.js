@@ -150,6 +150,8 @@ function listing(at) {
 
   /** The list holds still; that there is news is told beside it. */
   function tellNews() {
+    // A list that was read before any count was heard is compared with the first one.
+    deadThen ??= deadCount();
     const change = deadThen === null || deadCount() === null ? 0 : deadCount() - deadThen;
     text(news, change > 0 ? `${count(change)} more since this list was read` : change < 0 ? `${count(-change)} fewer since this list was read` : "");
   }

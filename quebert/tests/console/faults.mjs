@@ -247,12 +247,13 @@ test("a list of dead letters holds still and tells of news", async () => {
   const page = await openPage(`${mock.url}#/dead`);
   await eventually("three", async () => (await page.locator(".dead tbody tr").count()) === 3);
   await page.locator(".fact", { hasText: "embedded" }).waitFor();
-  await page.keyboard.press("r");
   mock.state.dead.push({ ...mock.state.dead[0], key: "later", id: "later" });
-  await page.getByText("1 more since this list was read").waitFor();
+  const news = page.getByText("1 more since this list was read");
+  await news.waitFor();
   assert.equal(await page.getByRole("link", { name: "later" }).count(), 0);
   await page.keyboard.press("r");
   await page.getByRole("link", { name: "later" }).waitFor();
+  await news.waitFor({ state: "detached" });
   await close(page);
   await mock.close();
 });
