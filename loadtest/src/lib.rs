@@ -12,7 +12,6 @@ pub mod cli;
 pub mod clock;
 pub mod compare;
 pub mod dist;
-pub mod draw;
 pub mod figures;
 pub mod fleet;
 pub mod ledger;
@@ -27,3 +26,6 @@ mod selftests;
 pub mod simulate;
 pub mod target;
 mod words;
+
+/// Keyed randomness, the simulation's own: here and there the same seed draws the same fates.
+pub use quebert_sim::draw;

@@ -1,5 +1,6 @@
 //! Keyed randomness: every number is a hash of the seed and of what it is for, never the next of a stream. So a fault or
-//! a task that is taken out of a case leaves all other draws as they were, which is what makes cases shrink well.
+//! a task that is taken out of a case leaves all other draws as they were, which is what makes cases shrink well; and the fate of
+//! one task is the same in a rerun and in a simulation, whatever happens to the others. It is not for secrets.
 
 use std::time::Duration;
 
@@ -28,6 +29,11 @@ impl Draw {
     /// Any number.
     pub const fn number(self) -> u64 {
         mix(self.0)
+    }
+
+    /// From 0 up to, but never, 1: in steps of 2^-53.
+    pub fn unit(self) -> f64 {
+        (self.number() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
     }
 
     /// A number below `end`; 0 if that is 0.
@@ -77,6 +83,8 @@ mod tests {
             counts[usize::try_from(draw.at(key).below(10)).unwrap()] += 1;
         }
         assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        let mean = (0..10_000).map(|key| draw.at(key).unit()).sum::<f64>() / 10_000.0;
+        assert!((0.49..0.51).contains(&mean), "{mean}");
         assert_ne!(draw.at(1).number(), Draw::new(7).of("other").at(1).number());
         assert_ne!(draw.at(1).number(), Draw::new(8).of("spread").at(1).number());
         assert_eq!(draw.at(1).number(), Draw::new(7).of("spread").at(1).number());
