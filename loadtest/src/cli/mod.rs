@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
         Command::Plan(args) => plan::make(&args),
-        Command::Simulate(args) => simulate::simulate(*args),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Report(args) => report::report(&args),
         Command::Chaos(args) => chaos::chaos(*args),
         Command::FindMax(args) => find::find(*args),

@@ -1,9 +1,9 @@
 //! `plan`: from a workload, assumed or measured, to so many dispatchers with so many slots. It may make a short run to
 //! calibrate; otherwise nothing is started.
 
-use super::{Error, out, runtime, simulate::TimingArgs};
+use super::{Error, out, profile::WorkloadArgs, runtime, simulate::TimingArgs};
 use crate::{
-    plan::{Measured, Question, Slo, plan, text},
+    plan::{Measured, Plan, Question, Slo, busiest, plan, text},
     quantity::{self, Unclear},
     report::{Document, Report, exit},
     run::{self, Config, Profile},
@@ -19,27 +19,14 @@ const CALIBRATION_RATE_MAX: f64 = 50.0;
 pub(super) struct PlanArgs {
     /// A JSON report of `run`: its rate, executors and retries are planned for, and it calibrates
     report: Option<PathBuf>,
-    /// Tasks a second, such as 2000/s
+    /// Tasks a second, such as 2000/s [default: those of the report's busiest phase]
     #[arg(long, value_parser = quantity::rate, required_unless_present = "report")]
     rate: Option<f64>,
-    /// An executor, such as "latency=lognormal:80ms,900ms status=503:3%"; repeatable
-    #[arg(long = "executor", value_name = "WORDS")]
-    executors: Vec<String>,
-    /// Which tasks come, all of one queue, such as "to=slow weight=3 size=exp:300"; repeatable
-    #[arg(long, value_name = "WORDS")]
-    mix: Vec<String>,
+    #[command(flatten)]
+    workload: WorkloadArgs,
     /// What is demanded, such as "wait.p99<500ms" or "done.p95<2s"
     #[arg(long, default_value = "wait.p99<500ms", value_name = "DEMAND")]
     slo: Slo,
-    /// Attempts of a task in all; 0 is without limit [default: 20]
-    #[arg(long)]
-    max_attempts: Option<u32>,
-    /// The shortest delay between two attempts [default: 1s]
-    #[arg(long)]
-    backoff_min: Option<String>,
-    /// The longest [default: 1m]
-    #[arg(long)]
-    backoff_max: Option<String>,
     /// The most dispatchers
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     dispatchers_max: u32,
@@ -77,10 +64,9 @@ fn busy(text: &str) -> Result<f64, Unclear> {
 }
 
 pub(super) fn make(args: &PlanArgs) -> Result<u8, Error> {
-    let (json, assumed) = (args.json.clone(), Timing::from(&args.timing));
     let report = args.report.as_ref().map(read).transpose()?;
     let profile = profile(args, report.as_ref());
-    let rate = args.rate.or(report.as_ref().map(|report| report.throughput.offered_per_s)).unwrap_or(0.0);
+    let rate = args.rate.or(report.as_ref().map(busiest)).unwrap_or(0.0);
     let report = match &args.calibrate {
         Some(length) => Some(calibrate(args, &profile, rate, length)?),
         None => report,
@@ -93,7 +79,7 @@ pub(super) fn make(args: &PlanArgs) -> Result<u8, Error> {
         profile,
         rate,
         slo: args.slo,
-        timing: measured.as_ref().map_or(assumed, |measured| measured.timing),
+        timing: args.timing.over(measured.as_ref().map_or_else(Timing::default, |measured| measured.timing)),
         dispatchers_max: args.dispatchers_max,
         busy_max: args.busy_max,
         spare: !args.no_spare && args.dispatchers_max > 1,
@@ -102,14 +88,23 @@ pub(super) fn make(args: &PlanArgs) -> Result<u8, Error> {
         measured,
     };
     let plan = plan(&question).map_err(|e| Error::Usage(e.to_string()))?;
-    if let Some(path) = &json {
+    if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
         out::write(path, &text)?;
     }
-    if json.is_none_or(|path| path.as_os_str() != "-") {
+    if args.json.as_ref().is_none_or(|path| path.as_os_str() != "-") {
         out::print(text(&plan).trim_end())?;
     }
-    Ok(if plan.recommended.is_some() { exit::OK } else { exit::THRESHOLD })
+    Ok(code(&plan))
+}
+
+/// A plan that rests on a run which says nothing is no plan, whatever it recommends.
+fn code(plan: &Plan) -> u8 {
+    match (&plan.calibrated, &plan.recommended) {
+        (Some(measured), _) if !measured.doubts.is_empty() => exit::INVALID,
+        (_, None) => exit::THRESHOLD,
+        (_, Some(_)) => exit::OK,
+    }
 }
 
 fn read(path: &PathBuf) -> Result<Report, Error> {
@@ -122,19 +117,7 @@ fn read(path: &PathBuf) -> Result<Report, Error> {
 
 fn profile(args: &PlanArgs, report: Option<&Report>) -> Profile {
     let mut profile = report.map(|report| report.profile.clone()).unwrap_or_default();
-    if !args.executors.is_empty() {
-        profile.executors.clone_from(&args.executors);
-    }
-    if !args.mix.is_empty() {
-        profile.mix.clone_from(&args.mix);
-    }
-    profile.max_attempts = args.max_attempts.unwrap_or(profile.max_attempts);
-    for (field, value) in [(&mut profile.backoff_min, &args.backoff_min), (&mut profile.backoff_max, &args.backoff_max)]
-    {
-        if let Some(value) = value {
-            field.clone_from(value);
-        }
-    }
+    args.workload.apply(&mut profile);
     profile
 }
 

@@ -5,24 +5,13 @@ use crate::run::Profile;
 use clap::Args;
 use std::{fs, path::PathBuf};
 
-/// A flag wins over the profile's file, and the file over the defaults.
+/// All of a profile: for verbs that run one.
 #[derive(Debug, Args)]
 pub(super) struct ProfileArgs {
-    /// A TOML file with the fields of a profile
-    #[arg(long)]
-    profile: Option<PathBuf>,
-    /// When tasks come, such as "poisson 500/s 60s" [default: constant 100/s 10s]
-    #[arg(long)]
-    arrivals: Option<String>,
-    /// Which tasks come, such as "queue=high to=slow weight=3 size=exp:300 ttl=10s delay=uniform:1s,5s"; repeatable
-    #[arg(long, value_name = "WORDS")]
-    mix: Vec<String>,
-    /// An executor, such as "name=slow latency=exp:50ms status=503:3% limit=200/s outage=refuse:10s..15s"; repeatable
-    #[arg(long = "executor", value_name = "WORDS")]
-    executors: Vec<String>,
-    /// A queue, such as "name=high priority=2 slots=64 window=80"; repeatable
-    #[arg(long = "queue", value_name = "WORDS")]
-    queues: Vec<String>,
+    #[command(flatten)]
+    course: CourseArgs,
+    #[command(flatten)]
+    workload: WorkloadArgs,
     /// private-rabbitmq, embedded, an amqp:// address, or the http:// address of an API [default: embedded]
     #[arg(long)]
     broker: Option<String>,
@@ -44,27 +33,12 @@ pub(super) struct ProfileArgs {
     /// A further setting of the dispatchers, KEY=VALUE; repeatable
     #[arg(long)]
     set: Vec<String>,
-    /// Attempts of a task in all; 0 is without limit [default: 20]
-    #[arg(long)]
-    max_attempts: Option<u32>,
-    /// The shortest delay between two attempts [default: 1s]
-    #[arg(long)]
-    backoff_min: Option<String>,
-    /// The longest [default: 1m]
-    #[arg(long)]
-    backoff_max: Option<String>,
     /// Requests under way to one executor, of one dispatcher; 0 is as many as there are slots [default: 0]
     #[arg(long)]
     destination_slots: Option<u32>,
     /// Unconfirmed publishes at a time, into RabbitMQ [default: 256]
     #[arg(long)]
     publish_window: Option<u16>,
-    /// Everything random is drawn from this [default: 1]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Tasks intended before this are left out of the latencies [default: 0s]
-    #[arg(long)]
-    warm_up: Option<String>,
     /// How long to wait after the plan until nothing is open [default: 60s]
     #[arg(long)]
     settle: Option<String>,
@@ -86,9 +60,63 @@ pub(super) struct ProfileArgs {
     faults: Vec<String>,
 }
 
-impl ProfileArgs {
-    /// What is asked for.
-    pub(super) fn read(self) -> Result<Profile, Error> {
+/// When tasks come and into what, real or computed. A flag wins over the profile's file, and the file over the defaults.
+#[derive(Debug, Args)]
+pub(super) struct CourseArgs {
+    /// A TOML file with the fields of a profile
+    #[arg(long)]
+    profile: Option<PathBuf>,
+    /// When tasks come, such as "poisson 500/s 60s" [default: constant 100/s 10s]
+    #[arg(long)]
+    arrivals: Option<String>,
+    /// A queue, such as "name=high priority=2 slots=64 window=80"; repeatable
+    #[arg(long = "queue", value_name = "WORDS")]
+    queues: Vec<String>,
+    /// Everything random is drawn from this [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Tasks intended before this are left out of the latencies [default: 0s]
+    #[arg(long)]
+    warm_up: Option<String>,
+}
+
+/// What a task asks for: all that a plan of capacity needs to know of it besides its rate.
+#[derive(Debug, Args)]
+pub(super) struct WorkloadArgs {
+    /// Which tasks come, such as "queue=high to=slow weight=3 size=exp:300 ttl=10s delay=uniform:1s,5s"; repeatable
+    #[arg(long, value_name = "WORDS")]
+    mix: Vec<String>,
+    /// An executor, such as "name=slow latency=exp:50ms status=503:3% limit=200/s outage=refuse:10s..15s"; repeatable
+    #[arg(long = "executor", value_name = "WORDS")]
+    executors: Vec<String>,
+    /// Attempts of a task in all; 0 is without limit [default: 20]
+    #[arg(long)]
+    max_attempts: Option<u32>,
+    /// The shortest delay between two attempts [default: 1s]
+    #[arg(long)]
+    backoff_min: Option<String>,
+    /// The longest [default: 1m]
+    #[arg(long)]
+    backoff_max: Option<String>,
+}
+
+/// A field takes a value that was given.
+fn set<T: Clone>(field: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        field.clone_from(value);
+    }
+}
+
+/// A field takes lines, if any was given.
+fn lines(field: &mut Vec<String>, values: &[String]) {
+    if !values.is_empty() {
+        *field = values.to_vec();
+    }
+}
+
+impl CourseArgs {
+    /// The profile of the file, or the default one, with these flags.
+    pub(super) fn read(&self) -> Result<Profile, Error> {
         let mut profile = match &self.profile {
             None => Profile::default(),
             Some(path) => {
@@ -96,40 +124,45 @@ impl ProfileArgs {
                 toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?
             }
         };
-        fn set<T>(field: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *field = value;
-            }
-        }
-        fn lines(field: &mut Vec<String>, values: Vec<String>) {
-            if !values.is_empty() {
-                *field = values;
-            }
-        }
-        set(&mut profile.arrivals, self.arrivals);
-        lines(&mut profile.mix, self.mix);
-        lines(&mut profile.executors, self.executors);
-        lines(&mut profile.queues, self.queues);
-        set(&mut profile.broker, self.broker);
-        set(&mut profile.dispatchers, self.dispatchers);
-        lines(&mut profile.external, self.external);
+        set(&mut profile.arrivals, &self.arrivals);
+        lines(&mut profile.queues, &self.queues);
+        set(&mut profile.seed, &self.seed);
+        set(&mut profile.warm_up, &self.warm_up);
+        Ok(profile)
+    }
+}
+
+impl WorkloadArgs {
+    /// Puts these flags into a profile.
+    pub(super) fn apply(&self, profile: &mut Profile) {
+        lines(&mut profile.mix, &self.mix);
+        lines(&mut profile.executors, &self.executors);
+        set(&mut profile.max_attempts, &self.max_attempts);
+        set(&mut profile.backoff_min, &self.backoff_min);
+        set(&mut profile.backoff_max, &self.backoff_max);
+    }
+}
+
+impl ProfileArgs {
+    /// What is asked for.
+    pub(super) fn read(self) -> Result<Profile, Error> {
+        let mut profile = self.course.read()?;
+        self.workload.apply(&mut profile);
+        set(&mut profile.broker, &self.broker);
+        set(&mut profile.dispatchers, &self.dispatchers);
+        lines(&mut profile.external, &self.external);
         profile.quebert = self.quebert.or(profile.quebert);
-        set(&mut profile.prefix, self.prefix);
-        set(&mut profile.queue_type, self.queue_type);
-        lines(&mut profile.set, self.set);
-        set(&mut profile.max_attempts, self.max_attempts);
-        set(&mut profile.backoff_min, self.backoff_min);
-        set(&mut profile.backoff_max, self.backoff_max);
-        set(&mut profile.destination_slots, self.destination_slots);
-        set(&mut profile.publish_window, self.publish_window);
-        set(&mut profile.seed, self.seed);
-        set(&mut profile.warm_up, self.warm_up);
-        set(&mut profile.settle, self.settle);
-        set(&mut profile.start_lag_max, self.start_lag_max);
-        set(&mut profile.late_grace, self.late_grace);
+        set(&mut profile.prefix, &self.prefix);
+        set(&mut profile.queue_type, &self.queue_type);
+        lines(&mut profile.set, &self.set);
+        set(&mut profile.destination_slots, &self.destination_slots);
+        set(&mut profile.publish_window, &self.publish_window);
+        set(&mut profile.settle, &self.settle);
+        set(&mut profile.start_lag_max, &self.start_lag_max);
+        set(&mut profile.late_grace, &self.late_grace);
         profile.require_steady |= self.require_steady;
-        lines(&mut profile.thresholds, self.thresholds);
-        lines(&mut profile.faults, self.faults);
+        lines(&mut profile.thresholds, &self.thresholds);
+        lines(&mut profile.faults, &self.faults);
         Ok(profile)
     }
 }

@@ -1,6 +1,9 @@
 //! `simulate`: what would happen with other dispatchers, slots and windows. Nothing is started.
 
-use super::{Error, out};
+use super::{
+    Error, out,
+    profile::{CourseArgs, WorkloadArgs},
+};
 use crate::{
     quantity::{self, Unclear},
     report::exit,
@@ -8,26 +11,14 @@ use crate::{
     simulate::{Engine, Grid, Numbers, Prefetch, Simulation, Timing, rows, suited, table},
 };
 use clap::{Args, ValueEnum};
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-/// A flag wins over the profile's file, and the file over the defaults.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
-    /// A TOML file with the fields of a profile
-    #[arg(long)]
-    profile: Option<PathBuf>,
-    /// When tasks come, such as "poisson 500/s 60s" [default: constant 100/s 10s]
-    #[arg(long)]
-    arrivals: Option<String>,
-    /// Which tasks come, such as "queue=high to=slow weight=3 size=exp:300"; repeatable
-    #[arg(long, value_name = "WORDS")]
-    mix: Vec<String>,
-    /// An executor, such as "latency=lognormal:80ms,900ms status=503:3%"; repeatable
-    #[arg(long = "executor", value_name = "WORDS")]
-    executors: Vec<String>,
-    /// A queue, such as "name=high priority=2"; repeatable
-    #[arg(long = "queue", value_name = "WORDS")]
-    queues: Vec<String>,
+    #[command(flatten)]
+    course: CourseArgs,
+    #[command(flatten)]
+    workload: WorkloadArgs,
     /// Dispatchers: 3, 2,4,8 or 2..6
     #[arg(long)]
     dispatchers: Option<Numbers>,
@@ -40,21 +31,6 @@ pub(super) struct SimulateArgs {
     /// All executors refuse connections from .. until, such as 5m..8m; repeatable
     #[arg(long, value_name = "FROM..UNTIL")]
     outage: Vec<String>,
-    /// Attempts of a task in all; 0 is without limit [default: 20]
-    #[arg(long)]
-    max_attempts: Option<u32>,
-    /// The shortest delay between two attempts [default: 1s]
-    #[arg(long)]
-    backoff_min: Option<String>,
-    /// The longest [default: 1m]
-    #[arg(long)]
-    backoff_max: Option<String>,
-    /// Everything random is drawn from this [default: 1]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Tasks intended before this are left out of the latencies [default: 0s]
-    #[arg(long)]
-    warm_up: Option<String>,
     /// How long to go on after the plan until all is settled
     #[arg(long, default_value = "1h")]
     settle: String,
@@ -70,17 +46,17 @@ pub(super) struct SimulateArgs {
 }
 
 /// What a machine and its network add.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct TimingArgs {
-    /// From a dispatcher to the broker and back
-    #[arg(long, default_value = "2ms", value_parser = quantity::duration)]
-    broker_rtt: Duration,
-    /// How much longer an attempt takes its slot than the executor works on it
-    #[arg(long, default_value = "1.5ms", value_parser = quantity::duration)]
-    attempt_extra: Duration,
-    /// From a publish to its confirmation, beyond the round trip
-    #[arg(long, default_value = "1ms", value_parser = quantity::duration)]
-    confirm: Duration,
+    /// From a dispatcher to the broker and back [default: 2ms]
+    #[arg(long, value_parser = quantity::duration)]
+    broker_rtt: Option<Duration>,
+    /// How much longer an attempt takes its slot than the executor works on it [default: 1.5ms, or as measured]
+    #[arg(long, value_parser = quantity::duration)]
+    attempt_extra: Option<Duration>,
+    /// From a publish to its confirmation, beyond the round trip [default: 1ms, or as measured]
+    #[arg(long, value_parser = quantity::duration)]
+    confirm: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -90,19 +66,22 @@ enum By {
     Model,
 }
 
-impl From<&TimingArgs> for Timing {
-    fn from(args: &TimingArgs) -> Self {
-        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        Self {
-            broker_rtt_us: us(args.broker_rtt),
-            attempt_extra_us: us(args.attempt_extra),
-            confirm_us: us(args.confirm),
+impl TimingArgs {
+    /// What was said, and the rest as it is known otherwise.
+    pub(super) fn over(&self, known: Timing) -> Timing {
+        let us = |said: Option<Duration>, known: u64| {
+            said.map_or(known, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+        };
+        Timing {
+            broker_rtt_us: us(self.broker_rtt, known.broker_rtt_us),
+            attempt_extra_us: us(self.attempt_extra, known.attempt_extra_us),
+            confirm_us: us(self.confirm, known.confirm_us),
         }
     }
 }
 
-pub(super) fn simulate(args: SimulateArgs) -> Result<u8, Error> {
-    let timing = Timing::from(&args.timing);
+pub(super) fn simulate(args: &SimulateArgs) -> Result<u8, Error> {
+    let timing = args.timing.over(Timing::default());
     let grid =
         Grid { dispatchers: args.dispatchers.clone(), slots: args.slots.clone(), prefetch: args.prefetch.clone() };
     let (by, json) = (args.by, args.json.clone());
@@ -128,30 +107,10 @@ pub(super) fn simulate(args: SimulateArgs) -> Result<u8, Error> {
     Ok(if broken { exit::VERIFICATION } else { exit::OK })
 }
 
-fn profile(args: SimulateArgs) -> Result<Profile, Error> {
-    let mut profile = match &args.profile {
-        None => Profile::default(),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|e| Error::Read(path.clone(), e))?;
-            toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?
-        }
-    };
-    let lines = |field: &mut Vec<String>, values: Vec<String>| {
-        if !values.is_empty() {
-            *field = values;
-        }
-    };
-    let set = |field: &mut String, value: Option<String>| *field = value.unwrap_or_else(|| std::mem::take(field));
-    set(&mut profile.arrivals, args.arrivals);
-    lines(&mut profile.mix, args.mix);
-    lines(&mut profile.executors, args.executors);
-    lines(&mut profile.queues, args.queues);
-    profile.max_attempts = args.max_attempts.unwrap_or(profile.max_attempts);
-    set(&mut profile.backoff_min, args.backoff_min);
-    set(&mut profile.backoff_max, args.backoff_max);
-    profile.seed = args.seed.unwrap_or(profile.seed);
-    set(&mut profile.warm_up, args.warm_up);
-    profile.settle = args.settle;
+fn profile(args: &SimulateArgs) -> Result<Profile, Error> {
+    let mut profile = args.course.read()?;
+    args.workload.apply(&mut profile);
+    profile.settle.clone_from(&args.settle);
     if profile.executors.is_empty() {
         profile.executors.push("name=main".to_owned());
     }

@@ -5,8 +5,8 @@ use crate::simulate::Timing;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The version of [`Plan`].
-pub(super) const SCHEMA_VERSION: u32 = 1;
+/// The version of [`Plan`]. Version 2 tells what speaks against the run that calibrates.
+pub(super) const SCHEMA_VERSION: u32 = 2;
 /// What a dispatcher keeps of a task besides its body: envelope, headers, timers.
 pub(super) const BYTES_PER_TASK: f64 = 4096.0;
 /// Of a request and its answer, beside the body.
@@ -15,7 +15,7 @@ pub(super) const HEADER_BYTES: f64 = 900.0;
 /// A capacity plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// 1.
+    /// 2.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,

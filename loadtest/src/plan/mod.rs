@@ -16,7 +16,7 @@ mod text;
 
 pub use data::{Candidate, Limit, Outage, Plan, Resources};
 pub use demand::{Demand, demand};
-pub use measured::{Measured, ModelError};
+pub use measured::{Measured, ModelError, busiest};
 pub use slo::Slo;
 pub use text::text;
 
@@ -115,7 +115,7 @@ pub fn plan(question: &Question) -> Result<Plan, PlanError> {
         outage: recommended.as_ref().map(|one| outage(question, one, &retry)),
         resources: recommended.as_ref().map(|one| resources(question, &demand, one)),
         limits,
-        assumptions: assumptions(question),
+        assumptions: assumptions(question, recommended.as_ref()),
         calibrated: question.measured.clone(),
         recommended,
         alternatives,
@@ -173,7 +173,7 @@ fn resources(question: &Question, demand: &Demand, one: &Candidate) -> Resources
     }
 }
 
-fn assumptions(question: &Question) -> Vec<String> {
+fn assumptions(question: &Question, recommended: Option<&Candidate>) -> Vec<String> {
     let mut all = vec![
         "tasks come at random (Poisson); bursts need more".to_owned(),
         "attempts are as long and fail as often as the executors are said to, whatever their load".to_owned(),
@@ -181,6 +181,12 @@ fn assumptions(question: &Question) -> Vec<String> {
     ];
     if question.measured.is_none() {
         all.push("not calibrated: what the machine adds is assumed, and CPU and memory are not known".to_owned());
+    }
+    let several = recommended.is_some_and(|one| one.dispatchers > 1);
+    if several && question.measured.as_ref().is_some_and(|measured| measured.embedded) {
+        let words =
+            "several dispatchers need RabbitMQ, and the run had an embedded broker: calibrate with RabbitMQ, too";
+        all.push(words.to_owned());
     }
     all
 }

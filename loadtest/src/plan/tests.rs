@@ -1,6 +1,7 @@
 //! Plans for workloads whose answer is known, or must be in order with each other.
 
 use super::*;
+use crate::report::{Validity, fixture};
 
 fn question(rate: f64, executor: &str, slo: &str) -> Question {
     Question {
@@ -68,6 +69,8 @@ fn processors_ask_for_dispatchers_and_are_a_limit() {
         cpu_per_attempt_s: 0.01,
         rss_bytes: 10 << 20,
         errors: vec![ModelError { figure: "wait p99".into(), measured_s: 0.1, model_s: 0.106 }],
+        doubts: Vec::new(),
+        embedded: true,
     };
     let question = Question { measured: Some(measured), ..question(100.0, "latency=10ms", "done.p99<1s") };
     let plan = plan(&question).unwrap();
@@ -80,6 +83,7 @@ fn processors_ask_for_dispatchers_and_are_a_limit() {
         "{:?}",
         plan.limits
     );
+    assert!(plan.assumptions.iter().any(|text| text.contains("several dispatchers need RabbitMQ")), "{plan:?}");
     assert_eq!(plan.resources.unwrap().cores_per_dispatcher, Some(0.5));
     assert!(
         text(&plan)
@@ -87,6 +91,38 @@ fn processors_ask_for_dispatchers_and_are_a_limit() {
         "{}",
         text(&plan)
     );
+}
+
+#[test]
+fn a_plan_is_for_the_busiest_phase_and_tells_what_speaks_against_its_run() {
+    let mut report = fixture();
+    report.profile.executors = vec!["latency=10ms".into()];
+    report.attempt_mean_us = Some(12_000.0);
+    report.environment.broker = "embedded".into();
+    let latency = report.latency["wait"].clone();
+    report.latency.insert("confirm_uncorrected".into(), latency);
+    report.phases[0].offered_per_s = 400.0;
+    assert_eq!(busiest(&report), 400.0);
+    report.phases.clear();
+    assert_eq!(busiest(&report), 100.0);
+    // The fixture waited for 20 ms where an idle system has next to no wait.
+    let measured = Measured::new(&report).unwrap();
+    assert!(measured.embedded && measured.doubts.len() == 1, "{measured:?}");
+    assert!(measured.doubts[0].starts_with("wait p99 was 20.0 ms in the run, and "), "{measured:?}");
+    report.validity = Validity { valid: false, reasons: vec!["the tester was late".into()], ..Validity::default() };
+    report.verdict.ok = false;
+    report.profile.faults = vec!["kill dispatcher at 1s restart after 1s".into()];
+    let measured = Measured::new(&report).unwrap();
+    let told = [
+        "the run is invalid: the tester was late",
+        "the run broke a promise",
+        "the run had 1 faults, and the model knows nothing of them",
+    ];
+    assert_eq!(measured.doubts[..3], told);
+    let question = Question { measured: Some(measured), ..question(10.0, "latency=10ms", "done.p99<1s") };
+    let text = text(&plan(&question).unwrap());
+    assert!(text.contains("NOT TO BE TRUSTED      the run is invalid: the tester was late\n"), "{text}");
+    assert!(text.contains("the machine adds       0 us to an attempt"), "{text}");
 }
 
 #[test]

@@ -22,6 +22,10 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         calibration(plan),
     )?;
     let mut line = |name: &str, what: String| writeln!(out, "  {name:<22} {what}");
+    let doubts = plan.calibrated.iter().flat_map(|measured| &measured.doubts);
+    doubts.clone().try_for_each(|doubt| line("NOT TO BE TRUSTED", doubt.clone()))?;
+    line("executors", executors(plan))?;
+    line("the machine adds", machine(plan))?;
     line(
         "load with retries",
         format!(
@@ -61,8 +65,8 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         "formulas say",
         format!(
             "{} by Erlang C, {} by Allen-Cunneen (waits in one queue)",
-            seconds(best.erlang_s),
-            seconds(best.allen_cunneen_s)
+            waits(best.erlang_s),
+            waits(best.allen_cunneen_s)
         ),
     )?;
     survives(out, plan, best)?;
@@ -132,6 +136,24 @@ fn calibration(plan: &Plan) -> String {
     let error = |one: &super::ModelError| format!("{} {:+.0} %", one.figure, one.error() * 100.0);
     let errors = measured.errors.iter().map(error).collect::<Vec<_>>().join(", ");
     format!("calibrated by the run of {at}; error of the model on it: {errors}")
+}
+
+fn executors(plan: &Plan) -> String {
+    let all = if plan.executors.is_empty() { "name=main".to_owned() } else { plan.executors.join(" | ") };
+    format!("{all} (an attempt is {} of work)", seconds(plan.demand.work_s))
+}
+
+/// What stands between the work and what a task sees of it.
+fn machine(plan: &Plan) -> String {
+    let us = |us: u64| Span(Duration::from_micros(us)).to_string();
+    let timing = &plan.timing;
+    let (extra, confirm, rtt) = (us(timing.attempt_extra_us), us(timing.confirm_us), us(timing.broker_rtt_us));
+    format!("{extra} to an attempt, {confirm} until a task is stored; {rtt} to the broker and back")
+}
+
+/// A wait by a formula; it is 0 where fewer tasks wait at all than the demand is about.
+fn waits(s: f64) -> String {
+    if s == 0.0 { "no wait".to_owned() } else { seconds(s) }
 }
 
 /// Such as `p99 wait`: the demand without its limit.
