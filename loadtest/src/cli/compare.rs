@@ -1,11 +1,11 @@
 //! `compare`: runs before beside runs after. What makes a difference is decided elsewhere.
 
-use super::{Error, out};
+use super::{Error, out, report::Pages};
 use crate::{
-    compare::{Answer, CompareError, compare as compare_reports, lines},
+    compare::{Answer, CompareError, compare as compare_reports, lines, markdown},
     figures::Kind,
     quantity,
-    report::{Document, Report, exit},
+    report::{Document, Report, exit, html_compare},
 };
 use clap::Args;
 use std::{fs, path::PathBuf, str::FromStr};
@@ -30,6 +30,8 @@ pub(super) struct CompareArgs {
     /// Write the comparison as JSON; `-` is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 /// Files of one side.
@@ -59,8 +61,9 @@ pub(super) fn compare(args: &CompareArgs) -> Result<u8, Error> {
     if let Some(path) = &args.json {
         out::write(path, &serde_json::to_string_pretty(&told).expect("a comparison is plain data"))?;
     }
-    let to_json = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    for line in lines(&told).iter().filter(|_| !to_json) {
+    args.pages.write(|| html_compare(&told, &before, &after), || markdown(&told))?;
+    let taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-") || args.pages.to_stdout();
+    for line in lines(&told).iter().filter(|_| !taken) {
         out::print(line)?;
     }
     Ok(match told.answer {
@@ -79,4 +82,37 @@ fn read(runs: &Runs) -> Result<Vec<Report>, Error> {
         }
     };
     runs.0.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::Cli, report::fixture};
+    use clap::Parser as _;
+
+    #[test]
+    fn a_comparison_is_written_in_each_form_that_is_asked_for() {
+        let folder = std::env::temp_dir().join(format!("quebert-loadtest-compare-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let json = serde_json::to_string(&fixture()).unwrap();
+        let side = |side: &str| {
+            let files = (0..4).map(|i| path(&format!("{side}{i}.json"))).collect::<Vec<_>>();
+            files.iter().for_each(|file| fs::write(file, &json).unwrap());
+            files.join(",")
+        };
+        let (before, after) = (side("before"), side("after"));
+        let flag = |name: &str, file: &str| format!("--{name}={}", path(file));
+        let forms = [flag("json", "c.json"), flag("html", "c.html"), flag("markdown", "c.md")];
+        let words =
+            ["quebert-loadtest", "compare", &before, &after].into_iter().chain(forms.iter().map(String::as_str));
+        let crate::cli::Command::Compare(args) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("it is no comparison")
+        };
+        assert_eq!(compare(&args).unwrap(), exit::OK);
+        let text = |name: &str| fs::read_to_string(path(name)).unwrap();
+        assert!(text("c.html").starts_with("<!DOCTYPE html>") && text("c.html").contains("Comparison: same"));
+        assert!(text("c.md").starts_with("## Compare: same\n") && text("c.json").contains("\"answer\": \"same\""));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -1,9 +1,9 @@
 //! `find-max`: flags become a search, and what it came to a line. A line a probe on the way.
 
-use super::{Error, interrupted, out, profile::ProfileArgs, runtime};
+use super::{Error, interrupted, out, profile::ProfileArgs, report::Pages, runtime};
 use crate::{
     quantity,
-    report::{exit, html_sweep},
+    report::{Sweep, exit, html_sweep, markdown_sweep},
     run::Profile,
     search::{FindSpec, Limits, ProbeLength, find_max},
 };
@@ -31,15 +31,43 @@ pub(super) struct FindArgs {
     tolerance: f64,
     #[command(flatten)]
     length: LengthArgs,
-    /// Write the result and every probe as JSON; `-` is standard output
+    #[command(flatten)]
+    output: PointsArgs,
+}
+
+/// Where the points of many runs go.
+#[derive(Debug, Args)]
+pub(super) struct PointsArgs {
+    /// Write the result and every point as JSON; `-` is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a page with the probes as points, in one file that needs nothing else; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    pages: Pages,
     /// Tell nothing while it runs
     #[arg(long, short)]
     quiet: bool,
+}
+
+impl PointsArgs {
+    /// Something about what happens.
+    pub(super) fn tell(&self, line: &str) {
+        if !self.quiet {
+            out::tell(line);
+        }
+    }
+
+    /// The result as JSON, and its points for people.
+    pub(super) fn write(&self, result: &impl serde::Serialize, points: &Sweep) -> Result<(), Error> {
+        if let Some(path) = &self.json {
+            out::write(path, &serde_json::to_string_pretty(result).expect("it is plain data"))?;
+        }
+        self.pages.write(|| html_sweep(points), || markdown_sweep(points))
+    }
+
+    /// Whether standard output is a file's, so that nothing else may be written to it.
+    fn to_stdout(&self) -> bool {
+        self.json.as_ref().is_some_and(|path| path.as_os_str() == "-") || self.pages.to_stdout()
+    }
 }
 
 /// How long each run is.
@@ -80,18 +108,14 @@ pub(super) fn shared(args: ProfileArgs, verb: &str) -> Result<Profile, Error> {
 }
 
 pub(super) fn find(args: FindArgs) -> Result<u8, Error> {
-    let FindArgs { profile, slo, from, least, most, tolerance, length, json, html, quiet } = args;
+    let FindArgs { profile, slo, from, least, most, tolerance, length, output } = args;
     if !(least <= from && from <= most) || tolerance <= 0.0 {
         return Err(Error::Usage("least <= from <= most, and a tolerance above 0".to_owned()));
     }
     let limits = Limits { start: from, least, most, tolerance };
     let profile = shared(profile, "find-max")?;
     let spec = FindSpec { profile, slo, limits, length: length.length(), shape: length.shape };
-    let told = |probe: &crate::search::ProbeView| {
-        if !quiet {
-            out::tell(&probe.to_string());
-        }
-    };
+    let told = |probe: &crate::search::ProbeView| output.tell(&probe.to_string());
     let found = runtime()?.block_on(async {
         tokio::select! {
             biased;
@@ -103,12 +127,11 @@ pub(super) fn find(args: FindArgs) -> Result<u8, Error> {
         out::tell("interrupted: nothing is reported");
         return Ok(exit::INVALID);
     };
-    if let Some(path) = json {
-        out::write(&path, &serde_json::to_string_pretty(&found).expect("it is plain data"))?;
+    output.write(&found, &found.as_sweep())?;
+    if output.to_stdout() {
+        output.tell(&found.summary);
+    } else {
+        out::print(&found.summary)?;
     }
-    if let Some(path) = html {
-        out::write(&path, &html_sweep(&found.as_sweep()))?;
-    }
-    out::print(&found.summary)?;
     Ok(found.exit_code)
 }

@@ -1,11 +1,11 @@
 //! `plan`: from a workload, assumed or measured, to so many dispatchers with so many slots. It may make a short run to
 //! calibrate; otherwise nothing is started.
 
-use super::{Error, out, profile::WorkloadArgs, runtime, simulate::TimingArgs};
+use super::{Error, out, profile::WorkloadArgs, report::Pages, runtime, simulate::TimingArgs};
 use crate::{
-    plan::{Measured, Plan, Question, Slo, busiest, plan, text},
+    plan::{Measured, Plan, Question, Slo, busiest, markdown, plan, text},
     quantity::{self, Unclear},
-    report::{Document, Report, exit},
+    report::{Document, Report, exit, html_plan},
     run::{self, Config, Profile},
     simulate::Timing,
 };
@@ -56,6 +56,8 @@ pub(super) struct PlanArgs {
     /// Write the plan as JSON; `-` is standard output, instead of the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 fn busy(text: &str) -> Result<f64, Unclear> {
@@ -92,7 +94,8 @@ pub(super) fn make(args: &PlanArgs) -> Result<u8, Error> {
         let text = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
         out::write(path, &text)?;
     }
-    if args.json.as_ref().is_none_or(|path| path.as_os_str() != "-") {
+    args.pages.write(|| html_plan(&plan), || markdown(&plan))?;
+    if args.json.as_ref().is_none_or(|path| path.as_os_str() != "-") && !args.pages.to_stdout() {
         out::print(text(&plan).trim_end())?;
     }
     Ok(code(&plan))

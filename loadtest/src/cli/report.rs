@@ -5,15 +5,22 @@ use crate::report::{Document, Report, exit, html, html_sweep, junit, markdown, m
 use clap::Args;
 use std::{fs, path::PathBuf};
 
-/// The forms of a report besides JSON.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Forms {
+/// The forms for people.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Pages {
     /// Write a page with plots, in one file that needs nothing else; `-` is standard output
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write the summary in Markdown; `-` is standard output
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+}
+
+/// The forms of a report besides JSON.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Forms {
+    #[command(flatten)]
+    pages: Pages,
     /// Write promises and thresholds as JUnit's XML; `-` is standard output
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -27,16 +34,26 @@ pub(super) struct ReportArgs {
     forms: Forms,
 }
 
+impl Pages {
+    /// Writes what was asked for.
+    pub(super) fn write(&self, html: impl FnOnce() -> String, markdown: impl FnOnce() -> String) -> Result<(), Error> {
+        if let Some(path) = &self.html {
+            out::write(path, &html())?;
+        }
+        self.markdown.as_ref().map_or(Ok(()), |path| out::write(path, &markdown()))
+    }
+
+    /// Whether standard output is one of them, so that nothing else may be written to it.
+    pub(super) fn to_stdout(&self) -> bool {
+        [&self.html, &self.markdown].into_iter().flatten().any(|path| path.as_os_str() == "-")
+    }
+}
+
 impl Forms {
     /// Writes what was asked for.
     pub(super) fn write(&self, report: &Report) -> Result<(), Error> {
-        let write = |path: &Option<PathBuf>, form: fn(&Report) -> String| match path {
-            Some(path) => out::write(path, &form(report)),
-            None => Ok(()),
-        };
-        write(&self.html, html)?;
-        write(&self.markdown, markdown)?;
-        write(&self.junit, junit)
+        self.pages.write(|| html(report), || markdown(report))?;
+        self.junit.as_ref().map_or(Ok(()), |path| out::write(path, &junit(report)))
     }
 }
 
@@ -45,22 +62,15 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Error> {
     let text = fs::read_to_string(&args.report).map_err(|e| Error::Read(args.report.clone(), e))?;
     let document = text.parse::<Document>().map_err(|e| Error::Document(args.report.clone(), e))?;
     let mut forms = args.forms.clone();
-    if forms.html.is_none() && forms.markdown.is_none() && forms.junit.is_none() {
-        forms.markdown = Some(PathBuf::from("-"));
+    if forms.pages.html.is_none() && forms.pages.markdown.is_none() && forms.junit.is_none() {
+        forms.pages.markdown = Some(PathBuf::from("-"));
     }
     match document {
         Document::Run(report) => forms.write(&report)?,
         Document::Sweep(_) if forms.junit.is_some() => {
             return Err(Error::Usage("a sweep has no verdict: there is nothing that JUnit could show".to_owned()));
         }
-        Document::Sweep(sweep) => {
-            if let Some(path) = &forms.html {
-                out::write(path, &html_sweep(&sweep))?;
-            }
-            if let Some(path) = &forms.markdown {
-                out::write(path, &markdown_sweep(&sweep))?;
-            }
-        }
+        Document::Sweep(sweep) => forms.pages.write(|| html_sweep(&sweep), || markdown_sweep(&sweep))?,
     }
     Ok(exit::OK)
 }
@@ -76,8 +86,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let path = |name: &str| folder.join(name);
         let forms = || Forms {
-            html: Some(path("page.html")),
-            markdown: Some(path("summary.md")),
+            pages: Pages { html: Some(path("page.html")), markdown: Some(path("summary.md")) },
             junit: Some(path("junit.xml")),
         };
         fs::write(path("report.json"), serde_json::to_string(&fixture()).unwrap()).unwrap();

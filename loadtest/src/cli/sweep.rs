@@ -2,18 +2,18 @@
 
 use super::{
     Error,
-    find::{LengthArgs, shared},
+    find::{LengthArgs, PointsArgs, shared},
     interrupted, out,
     profile::ProfileArgs,
     runtime,
 };
 use crate::{
     quantity::{self, Span, Unclear},
-    report::{SweepPoint, exit, html_sweep},
+    report::{SweepPoint, exit},
     search::{SweepSpec, is_broken, sweep},
 };
 use clap::Args;
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(super) struct SweepArgs {
@@ -33,15 +33,8 @@ pub(super) struct SweepArgs {
     slo: Vec<String>,
     #[command(flatten)]
     length: LengthArgs,
-    /// Write all points as JSON; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write a page with plots, in one file that needs nothing else; `-` is standard output
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Print no table
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    output: PointsArgs,
 }
 
 #[derive(Debug, Clone)]
@@ -56,7 +49,7 @@ fn rates(text: &str) -> Result<Rates, Unclear> {
 }
 
 pub(super) fn sweep_verb(args: SweepArgs) -> Result<u8, Error> {
-    let SweepArgs { profile, rates, concurrency, prefetch, slo, length, json, html, quiet } = args;
+    let SweepArgs { profile, rates, concurrency, prefetch, slo, length, output } = args;
     let spec = SweepSpec {
         profile: shared(profile, "sweep")?,
         demands: slo,
@@ -66,11 +59,7 @@ pub(super) fn sweep_verb(args: SweepArgs) -> Result<u8, Error> {
         length: length.length(),
         shape: length.shape,
     };
-    let tell = |line: &str| {
-        if !quiet {
-            out::tell(line);
-        }
-    };
+    let tell = |line: &str| output.tell(line);
     tell(&head());
     let swept = runtime()?.block_on(async {
         tokio::select! {
@@ -84,12 +73,7 @@ pub(super) fn sweep_verb(args: SweepArgs) -> Result<u8, Error> {
         return Ok(exit::INVALID);
     };
     swept.notes.iter().for_each(|note| tell(note));
-    if let Some(path) = json {
-        out::write(&path, &serde_json::to_string_pretty(&swept).expect("it is plain data"))?;
-    }
-    if let Some(path) = html {
-        out::write(&path, &html_sweep(&swept))?;
-    }
+    output.write(&swept, &swept)?;
     Ok(match swept.points.iter().any(|point| point.valid) {
         _ if is_broken(&swept) => exit::VERIFICATION,
         true => exit::OK,

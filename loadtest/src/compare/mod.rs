@@ -6,13 +6,16 @@
 //! percentiles (by `ranks.rs`), and the shape of all values together (by `shape.rs`). And a difference must be larger than what is
 //! tolerated, however sure it is.
 
+mod markdown;
 mod ranks;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod told;
 
+pub use markdown::markdown;
 pub use told::lines;
+pub(crate) use told::{change, interval, reason, word};
 
 use crate::{
     figures::{Kind, Summary},

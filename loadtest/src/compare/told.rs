@@ -12,18 +12,14 @@ pub fn lines(comparison: &Comparison) -> Vec<String> {
         us.sort_unstable();
         us.into_iter().map(|us| Span(Duration::from_micros(us)).to_string()).collect::<Vec<_>>().join(", ")
     };
-    let change = |factor: f64| format!("{:+.1} %", (factor - 1.0) * 100.0);
-    let interval =
-        p99.interval.map_or("no interval: 4 runs on each side are needed for one".to_owned(), |(low, high)| {
-            format!("95 % interval {} to {}", change(low), change(high))
-        });
+    let interval = interval(comparison);
     let share = |share: f64| format!("{:.1} %", share * 100.0);
     let mut lines = vec![
         format!("{latency} p99 before  {}", spans(&p99.before_us)),
         format!("{latency} p99 after   {}", spans(&p99.after_us)),
         format!("p99    {:<12}  {}, {interval}", word(p99.answer), change(p99.factor)),
         format!(
-            "       a run after is slower than one before with {}; by chance p = {:.4} slower, {:.4} faster (Mann-Whitney)",
+            "       a run after is slower than one before in {} of all pairs; by chance p = {:.4} slower, {:.4} faster (Mann-Whitney)",
             share(p99.superiority),
             p99.p_slower,
             p99.p_faster
@@ -43,8 +39,7 @@ pub fn lines(comparison: &Comparison) -> Vec<String> {
         ),
     ];
     for figure in &comparison.figures {
-        let factor = figure.after / figure.before;
-        let change = if factor.is_finite() { change(factor) } else { "–".to_owned() };
+        let change = change(figure.after / figure.before);
         lines.push(format!("       {:<40} {:>10.3} {:>10.3}  {change}", figure.name, figure.before, figure.after));
     }
     lines.extend(comparison.notes.iter().map(|note| format!("forced {note}")));
@@ -52,8 +47,20 @@ pub fn lines(comparison: &Comparison) -> Vec<String> {
     lines
 }
 
+/// A factor as people say it.
+pub(crate) fn change(factor: f64) -> String {
+    if factor.is_finite() { format!("{:+.1} %", (factor - 1.0) * 100.0) } else { "–".to_owned() }
+}
+
+/// Within what the change of the 99th percentile lies.
+pub(crate) fn interval(comparison: &Comparison) -> String {
+    comparison.p99.interval.map_or("no interval: 4 runs on each side are needed for one".to_owned(), |(low, high)| {
+        format!("95 % interval {} to {}", change(low), change(high))
+    })
+}
+
 /// As it is printed.
-fn word(answer: Answer) -> &'static str {
+pub(crate) fn word(answer: Answer) -> &'static str {
     match answer {
         Answer::Better => "better",
         Answer::Same => "same",
@@ -62,7 +69,8 @@ fn word(answer: Answer) -> &'static str {
     }
 }
 
-fn reason(comparison: &Comparison) -> String {
+/// Why it came to its answer.
+pub(crate) fn reason(comparison: &Comparison) -> String {
     let (p99, shape) = (&comparison.p99, &comparison.shape);
     let limit = format!("{:.0} %", comparison.max_regress * 100.0);
     match comparison.answer {

@@ -18,7 +18,7 @@ pub use data::{Candidate, Limit, Outage, Plan, Resources};
 pub use demand::{Demand, demand};
 pub use measured::{Measured, ModelError, busiest};
 pub use slo::Slo;
-pub use text::text;
+pub use text::{markdown, text};
 
 use crate::{
     fleet::Load,

@@ -122,6 +122,7 @@ fn a_plan_is_for_the_busiest_phase_and_tells_what_speaks_against_its_run() {
     let question = Question { measured: Some(measured), ..question(10.0, "latency=10ms", "done.p99<1s") };
     let text = text(&plan(&question).unwrap());
     assert!(text.contains("NOT TO BE TRUSTED      the run is invalid: the tester was late\n"), "{text}");
+    assert!(markdown(&plan(&question).unwrap()).starts_with("## Plan for 10/s, p99 done"));
     assert!(text.contains("the machine adds       0 us to an attempt"), "{text}");
 }
 

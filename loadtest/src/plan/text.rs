@@ -11,6 +11,13 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
+/// The plan for a pull request: its first line as the title, and the rest as it is.
+pub fn markdown(plan: &Plan) -> String {
+    let text = text(plan);
+    let (title, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    format!("## {title}\n\n```text\n{}\n```\n", rest.trim_end())
+}
+
 fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     let attempts = plan.max_attempts.map_or("attempts without limit".to_owned(), |n| format!("{n} attempts"));
     writeln!(

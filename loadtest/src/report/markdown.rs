@@ -104,7 +104,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 /// What people named, in a cell: neither the end of the cell nor of the line.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 

@@ -18,8 +18,9 @@ pub use data::{
     SweepPoint, ThresholdView, Throughput, Validity, schema,
 };
 pub use document::{Document, DocumentError};
-pub use html::{html, html_sweep};
+pub use html::{html, html_compare, html_plan, html_sweep};
 pub use junit::junit;
+pub(crate) use markdown::cell;
 pub use markdown::{markdown, markdown_sweep};
 #[cfg(test)]
 pub(crate) use tests::report as fixture;

@@ -2,16 +2,21 @@
 //! a figure was at a moment is told by the browser's own tooltips. It looks at the report alone.
 
 mod axis;
+mod compare;
 mod heat;
 mod knee;
 mod lines;
 mod over_time;
 mod percentiles;
+mod plan;
 mod plot;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub(super) mod told;
+
+pub use compare::html_compare;
+pub use plan::html_plan;
 
 use super::{
     Environment, Report, Sweep, command, exit,
@@ -146,11 +151,16 @@ fn tiles(report: &Report) -> Element {
         ("lost", whole(verdict.lost), format!("{} duplicates", whole(verdict.duplicates))),
         ("CPU of dispatchers", cpu.map_or("–".to_owned(), |s| format!("{} s", short(s))), "for 1,000 tasks".to_owned()),
     ];
+    row_of_tiles(tiles)
+}
+
+/// A name, a figure, and what belongs to it, each.
+fn row_of_tiles(tiles: impl IntoIterator<Item = (&'static str, String, String)>) -> Element {
     let tile = |(name, value, more): (&str, String, String)| {
         let tile = el("div").class("tile").child(el("span").text(name)).child(el("b").text(value));
         tile.child(el("small").text(more))
     };
-    el("div").class("tiles").children(tiles.map(tile))
+    el("div").class("tiles").children(tiles.into_iter().map(tile))
 }
 
 /// Why the run is invalid, and what to keep in mind.

@@ -34,40 +34,64 @@ const NAMED: [(f64, &str); 8] = [
     (0.999_999, "99.9999 %"),
 ];
 
+/// Nines and microseconds of a curve, and how it is drawn.
+type Drawn<'a> = (Vec<(f64, f64)>, &'a str);
+
 /// The curve; `None` if nothing was measured.
 pub(super) fn percentiles(report: &Report) -> Option<Element> {
-    let curves = CURVES.into_iter().filter_map(|(kind, class)| {
-        let latency = report.latency.get(kind.name())?;
-        let points = curve(&latency.buckets);
-        (!points.is_empty()).then_some((points, class))
-    });
-    let curves = curves.collect::<Vec<_>>();
-    let nines = curves.iter().filter_map(|(points, _)| points.last()).map(|(x, _)| *x).fold(0.0, f64::max);
-    if curves.is_empty() {
-        return None;
-    }
+    let curves = CURVES.iter().filter_map(|(kind, class)| Some((&*report.latency.get(kind.name())?.buckets, *class)));
     let demands = report.thresholds.iter().filter_map(demand).collect::<Vec<_>>();
-    // What is faster than a millisecond is not told apart: the tail is what a curve is read for.
-    let values = || curves.iter().flat_map(|(points, _)| points).map(|(_, us)| *us);
-    let limits = || demands.iter().map(|(demand, _)| demand.limit_s * 1e6);
-    let least = values().chain(limits()).fold(f64::INFINITY, f64::min).max(100.0);
-    let most = values().chain(limits()).fold(0.0, f64::max);
-    let (x, y) = (Axis::exact(nines, ACROSS), Axis::log(least, most, upwards(HEIGHT)));
-    let ticks = NAMED.map(|(share, name)| (beyond(share), name.to_owned()));
-    let ticks = ticks.into_iter().filter(|(x, _)| *x <= nines).collect::<Vec<_>>();
-    let mut plot = Plot::new("Latency by percentile", HEIGHT, x, y).y_ticks(tick).x_ticks(&ticks);
+    let curves = drawn(curves);
+    let mut plot = frame("Latency by percentile", &curves, demands.iter().map(|(demand, _)| demand.limit_s * 1e6))?;
     for (points, class) in &curves {
         draw(&mut plot, points, class);
     }
     for (demand, view) in &demands {
         let (text, us) = (&view.text, demand.limit_s * 1e6);
         plot.level(us, text, if view.ok { "slo" } else { "slo missed" });
-        if let Some(share) = demand.share.filter(|share| beyond(*share) <= nines) {
+        if let Some(share) = demand.share.filter(|share| beyond(*share) <= nines_of(&curves)) {
             let dot = el("circle").class("demanded").num("cx", plot.x.at(beyond(share))).num("cy", plot.y.at(us));
             plot.add(dot.num("r", 4.0).child(el("title").text(text)));
         }
     }
     Some(plot.draw())
+}
+
+/// Curves of several histograms over each other, the last one in front; `None` if nothing was measured.
+pub(super) fn overlay<'a>(
+    label: &str,
+    curves: impl IntoIterator<Item = (&'a [(u64, u64)], &'a str)>,
+) -> Option<Element> {
+    let curves = drawn(curves);
+    let mut plot = frame(label, &curves, [])?;
+    for (points, class) in &curves {
+        draw(&mut plot, points, class);
+    }
+    Some(plot.draw())
+}
+
+fn drawn<'a>(curves: impl IntoIterator<Item = (&'a [(u64, u64)], &'a str)>) -> Vec<Drawn<'a>> {
+    let curves = curves.into_iter().map(|(buckets, class)| (curve(buckets), class));
+    curves.filter(|(points, _)| !points.is_empty()).collect()
+}
+
+fn nines_of(curves: &[Drawn<'_>]) -> f64 {
+    curves.iter().filter_map(|(points, _)| points.last()).map(|(x, _)| *x).fold(0.0, f64::max)
+}
+
+/// The plot in which all curves have room, and these limits, too; `None` without any.
+fn frame(label: &str, curves: &[Drawn<'_>], limits: impl IntoIterator<Item = f64>) -> Option<Plot> {
+    if curves.is_empty() {
+        return None;
+    }
+    let nines = nines_of(curves);
+    let values = curves.iter().flat_map(|(points, _)| points).map(|(_, us)| *us).chain(limits);
+    let (least, most) = values.fold((f64::INFINITY, 0.0_f64), |(least, most), us| (least.min(us), most.max(us)));
+    // What is faster than this is not told apart: the tail is what a curve is read for.
+    let (x, y) = (Axis::exact(nines, ACROSS), Axis::log(least.max(100.0), most, upwards(HEIGHT)));
+    let ticks = NAMED.map(|(share, name)| (beyond(share), name.to_owned()));
+    let ticks = ticks.into_iter().filter(|(x, _)| *x <= nines).collect::<Vec<_>>();
+    Some(Plot::new(label, HEIGHT, x, y).y_ticks(tick).x_ticks(&ticks))
 }
 
 /// A demand on one of the curves. Those on a single queue have a place in the tables alone.
@@ -101,7 +125,7 @@ fn nines(below: u64, all: u64) -> f64 {
     (all as f64 / (all - below) as f64).log10()
 }
 
-fn draw(plot: &mut Plot, points: &[(f64, f64)], class: &'static str) {
+fn draw(plot: &mut Plot, points: &[(f64, f64)], class: &str) {
     let all = points.last().map_or(0.0, |(nines, _)| 10_f64.powf(*nines));
     let sure = (all / BEYOND).log10();
     // What lies within a pixel of the last point is not seen.

@@ -14,7 +14,7 @@ use crate::{
 use std::collections::BTreeMap;
 
 /// A table. Columns after the first are figures if their head ends with `#`.
-fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Element>>) -> Element {
+pub(super) fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Element>>) -> Element {
     let is_figure = |n: usize| heads.get(n).is_some_and(|head| head.ends_with('#'));
     let head = |(n, head): (usize, &&str)| {
         let cell = el("th").attr("scope", "col").text(head.trim_end_matches('#'));
@@ -28,12 +28,12 @@ fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<Element>>) -> Elemen
     el("div").class("scroll").child(table.child(el("tbody").children(rows.into_iter().map(row))))
 }
 
-fn cell(text: impl Into<String>) -> Element {
+pub(super) fn cell(text: impl Into<String>) -> Element {
     el("td").text(text)
 }
 
 /// Whether something is as it must be, as a word with a colour.
-fn mark(ok: bool, good: &str, bad: &str) -> Element {
+pub(super) fn mark(ok: bool, good: &str, bad: &str) -> Element {
     let (class, word) = if ok { ("good", good) } else { ("bad", bad) };
     el("td").child(el("span").class(class).text(word))
 }

@@ -1,6 +1,8 @@
 //! Pages are parsed again: whatever a report holds, its page is well formed, refers to nothing outside, and every number that
 //! is drawn is finite and on the plot. How it looks is for eyes.
 
+mod compared;
+
 use super::{super::tests::report, *};
 use crate::{
     figures::Second,
