@@ -20,6 +20,7 @@ pub mod publish;
 pub mod quantity;
 pub mod report;
 pub mod run;
+pub mod scaling;
 pub mod search;
 #[cfg(test)]
 mod selftests;

@@ -65,6 +65,7 @@ async fn a_sweep_has_a_point_for_each_rate_of_each_series_and_tells_where_the_kn
         profile: profile(),
         demands: vec!["done.p99<500ms".into()],
         rates: vec![80.0, 4.0],
+        dispatchers: Vec::new(),
         slots: vec![4, 8],
         windows: vec![8],
         length: ProbeLength { least: Duration::from_secs(1), tasks: 1, works: 1.0 },
@@ -79,7 +80,12 @@ async fn a_sweep_has_a_point_for_each_rate_of_each_series_and_tells_where_the_kn
     assert!(told.iter().all(|point| point.utilisation.is_some_and(|busy| (0.0..=1.0).contains(&busy))), "{told:#?}");
     // Of 80 tasks in one second, the last is done after 4 s.
     assert!(!told[1].ok && !told[3].ok && !is_broken(&swept), "{told:#?}");
-    assert_eq!(swept.notes.len(), 2, "{:?}", swept.notes);
+    assert_eq!(swept.notes.len(), 3, "{:?}", swept.notes);
+    let shown = told.iter().map(|point| (point.dispatchers, point.slots, point.window));
+    assert!(shown.eq([4, 4, 8, 8].map(|slots| (Some(1), Some(slots), Some(8)))), "{told:#?}");
+    // Two numbers of slots are too few for a law, which is said.
+    assert!(swept.scaling.len() == 1 && swept.scaling[0].law.is_none(), "{:#?}", swept.scaling);
+    assert!(swept.notes[2].starts_with("slots (dispatchers=1 window=8): no scalability law"), "{:?}", swept.notes);
     assert!(swept.notes[1].starts_with("slots=8 window=8: "), "{:?}", swept.notes);
 }
 

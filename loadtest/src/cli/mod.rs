@@ -16,7 +16,7 @@ mod sweep;
 mod verify;
 
 use crate::{report::exit, run::ConfigError};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::{error::Error as _, io, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,8 +60,18 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
     Executor(executor::ExecutorArgs),
-    /// Print the JSON Schema of reports
-    Schema,
+    /// Print the JSON Schema of reports or of sweeps
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = SchemaOf::Report)]
+        of: SchemaOf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SchemaOf {
+    Report,
+    Sweep,
 }
 
 /// Why nothing was measured.
@@ -114,9 +124,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
-        Command::Schema => {
-            out::print(&format!("{:#}", crate::report::schema())).map(|()| exit::OK).map_err(Error::Output)
-        }
+        Command::Schema { of } => schema(of),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -133,6 +141,14 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit::USAGE)
         }
     }
+}
+
+fn schema(of: SchemaOf) -> Result<u8, Error> {
+    let schema = match of {
+        SchemaOf::Report => crate::report::schema(),
+        SchemaOf::Sweep => crate::report::sweep_schema(),
+    };
+    Ok(out::print(&format!("{schema:#}")).map(|()| exit::OK)?)
 }
 
 /// Waits for SIGINT or SIGTERM; for ever, if neither can be waited for.

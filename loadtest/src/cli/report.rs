@@ -78,7 +78,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{SCHEMA_VERSION, Sweep, fixture};
+    use crate::report::{fixture, sweep_fixture};
 
     #[test]
     fn each_form_that_is_asked_for_is_written_and_a_sweep_has_no_junit() {
@@ -96,11 +96,7 @@ mod tests {
         assert!(text("page.html").starts_with("<!DOCTYPE html>") && text("summary.md").starts_with("## Load test"));
         assert!(text("junit.xml").contains("<testsuites"));
 
-        let Report { version, environment, profile, .. } = fixture();
-        let (schema_version, started_at_ms) = (SCHEMA_VERSION, 0);
-        let (demands, points, notes) = (Vec::new(), Vec::new(), Vec::new());
-        let sweep = Sweep { schema_version, version, started_at_ms, environment, profile, demands, points, notes };
-        fs::write(path("sweep.json"), serde_json::to_string(&sweep).unwrap()).unwrap();
+        fs::write(path("sweep.json"), serde_json::to_string(&sweep_fixture()).unwrap()).unwrap();
         let refused = report(&ReportArgs { report: path("sweep.json"), forms: forms() }).unwrap_err().to_string();
         assert!(refused.contains("a sweep has no verdict"), "{refused}");
         let code = report(&ReportArgs { report: path("sweep.json"), forms: Forms { junit: None, ..forms() } }).unwrap();

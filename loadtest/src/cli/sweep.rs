@@ -25,6 +25,9 @@ pub(super) struct SweepArgs {
     /// Slots of every queue, such as 8,16,32 [default: the queues' own]
     #[arg(long, value_delimiter = ',')]
     concurrency: Vec<u32>,
+    /// Dispatchers, such as 1,2,4, for each of which all the others are tried [default: --dispatchers alone]
+    #[arg(long, value_delimiter = ',')]
+    dispatcher_counts: Vec<u32>,
     /// Prefetch windows of every queue, such as 0,16,64; 0 lets the dispatcher derive it [default: the queues' own]
     #[arg(long, value_delimiter = ',')]
     prefetch: Vec<u32>,
@@ -49,11 +52,12 @@ fn rates(text: &str) -> Result<Rates, Unclear> {
 }
 
 pub(super) fn sweep_verb(args: SweepArgs) -> Result<u8, Error> {
-    let SweepArgs { profile, rates, concurrency, prefetch, slo, length, output } = args;
+    let SweepArgs { profile, rates, concurrency, dispatcher_counts, prefetch, slo, length, output } = args;
     let spec = SweepSpec {
         profile: shared(profile, "sweep")?,
         demands: slo,
         rates: rates.0,
+        dispatchers: dispatcher_counts,
         slots: concurrency,
         windows: prefetch,
         length: length.length(),

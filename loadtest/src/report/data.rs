@@ -5,6 +5,7 @@ use crate::{
     figures::{Second, Summary, steady::Steady},
     ledger::Verdict,
     run::Profile,
+    scaling::Scaling,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,10 @@ use std::collections::BTreeMap;
 /// The version of the report's schema. Version 2 says of each second which slots were in use, and of each process when it
 /// was looked at.
 pub const SCHEMA_VERSION: u32 = 2;
+
+/// The version of the sweep's schema. Version 3 says of each point which dispatchers, slots and windows it had and whether
+/// its backlog grew, and of the whole how rates grow with them.
+pub const SWEEP_SCHEMA_VERSION: u32 = 3;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -219,7 +224,7 @@ pub struct ThresholdView {
 /// What a sweep came to: one short run for each point of a grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sweep {
-    /// 2 as this is written.
+    /// 3 as this is written.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,
@@ -235,6 +240,9 @@ pub struct Sweep {
     pub points: Vec<SweepPoint>,
     /// For people: what the points show together, such as where the knee is; may be empty.
     pub notes: Vec<String>,
+    /// How rates grow with slots and with dispatchers; empty if neither varies.
+    #[serde(default)]
+    pub scaling: Vec<Scaling>,
 }
 
 /// One run of a sweep.
@@ -264,6 +272,14 @@ pub struct SweepPoint {
     pub valid: bool,
     /// What held the system back the most, as in [`Bottleneck::name`]; empty if nothing did.
     pub bottleneck: String,
+    /// Dispatchers, if they were started for it.
+    pub dispatchers: Option<u32>,
+    /// Slots of each queue of each dispatcher, if all queues have the same.
+    pub slots: Option<u32>,
+    /// The window of each queue of each dispatcher, likewise; 0 is what a dispatcher derives.
+    pub window: Option<u32>,
+    /// Whether the backlog grew: then what was achieved is what the system can do.
+    pub saturated: bool,
 }
 
 impl Report {
@@ -283,6 +299,15 @@ impl Report {
 
 /// The JSON Schema of a report.
 pub fn schema() -> serde_json::Value {
+    schema_of::<Report>()
+}
+
+/// The JSON Schema of a sweep.
+pub fn sweep_schema() -> serde_json::Value {
+    schema_of::<Sweep>()
+}
+
+fn schema_of<T: JsonSchema>() -> serde_json::Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12();
-    settings.into_generator().into_root_schema_for::<Report>().to_value()
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }

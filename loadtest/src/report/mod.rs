@@ -1,5 +1,6 @@
 //! What a run came to, as data: the JSON report and its parts, thresholds over it, and what is made of it for people and
-//! for CI: a page, a summary in Markdown, JUnit's XML. It measures nothing. The JSON has a version, and its schema stands in `loadtest/schema/report.schema.json`.
+//! for CI: a page, a summary in Markdown, JUnit's XML. It measures nothing. The JSON of a run
+//! and that of a sweep have versions, and schemas in `loadtest/schema`.
 
 mod command;
 mod data;
@@ -14,8 +15,8 @@ mod threshold;
 
 pub use command::command;
 pub use data::{
-    Bottleneck, Environment, Latency, Part, PhaseView, ProcessView, Report, SCHEMA_VERSION, SelfWatch, Sweep,
-    SweepPoint, ThresholdView, Throughput, Validity, schema,
+    Bottleneck, Environment, Latency, Part, PhaseView, ProcessView, Report, SCHEMA_VERSION, SWEEP_SCHEMA_VERSION,
+    SelfWatch, Sweep, SweepPoint, ThresholdView, Throughput, Validity, schema, sweep_schema,
 };
 pub use document::{Document, DocumentError};
 pub use html::{html, html_compare, html_plan, html_sweep};
@@ -23,7 +24,7 @@ pub use junit::junit;
 pub(crate) use markdown::cell;
 pub use markdown::{markdown, markdown_sweep};
 #[cfg(test)]
-pub(crate) use tests::report as fixture;
+pub(crate) use tests::{report as fixture, sweep as sweep_fixture};
 pub use threshold::Threshold;
 
 /// Exit codes of the program.

@@ -7,6 +7,7 @@ use crate::{
     quantity::Unclear,
     run::Profile,
 };
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(crate) fn report() -> Report {
@@ -55,6 +56,45 @@ pub(crate) fn report() -> Report {
         validity: Validity { valid: true, ..Validity::default() },
         thresholds: Vec::new(),
         exit_code: 0,
+    }
+}
+
+/// One series of six numbers of slots, each below and above what it can do, and one of which only a rate is known.
+pub(crate) fn sweep() -> Sweep {
+    let point = |slots: u32, rate: f64, most: f64| SweepPoint {
+        series: format!("slots={slots}"),
+        offered_per_s: rate,
+        achieved_per_s: rate.min(most),
+        p50_us: 2_000,
+        p99_us: if rate > most { 900_000 } else { 10_000 },
+        p99_low_us: Some(8_000),
+        p99_high_us: Some(1_000_000),
+        utilisation: Some((rate / most).min(1.0)),
+        ok: rate <= most,
+        valid: true,
+        bottleneck: if rate > most { "concurrency".into() } else { String::new() },
+        dispatchers: Some(1),
+        slots: Some(slots),
+        window: Some(0),
+        saturated: rate > most,
+    };
+    let most = |slots: u32| {
+        20.0 * f64::from(slots) / (1.0 + 0.02 * f64::from(slots - 1) + 0.001 * f64::from(slots * (slots - 1)))
+    };
+    let both =
+        |slots: u32| [point(slots, most(slots) / 2.0, most(slots)), point(slots, most(slots) * 1.5, most(slots))];
+    let points = [1, 2, 4, 8, 16, 24].into_iter().flat_map(both).collect::<Vec<_>>();
+    let Report { version, started_at_ms, environment, profile, .. } = report();
+    Sweep {
+        schema_version: SWEEP_SCHEMA_VERSION,
+        version,
+        started_at_ms,
+        environment,
+        profile,
+        demands: vec!["wait.p99<500ms".into(), "lost==0".into()],
+        scaling: crate::scaling::scalings(&points),
+        points,
+        notes: vec!["the knee is between 100/s and 400/s".into()],
     }
 }
 
@@ -127,30 +167,51 @@ fn a_name_does_not_end_its_cell_of_the_summary() {
     assert!(markdown(&report).contains("| `wait@a\\|b c.p99<1s` | nothing | **missed** |"), "{}", markdown(&report));
 }
 
+/// What is wrong with a document by its schema.
+fn faults(schema: &Value, document: &Value) -> Vec<String> {
+    let validator = jsonschema::validator_for(schema).unwrap();
+    validator.iter_errors(document).map(|fault| fault.to_string()).collect()
+}
+
 #[test]
 fn a_report_is_read_as_it_was_written_and_fits_its_schema() {
     let report = report();
-    let json = serde_json::to_value(&report).unwrap();
+    let mut json = serde_json::to_value(&report).unwrap();
     assert_eq!(serde_json::from_value::<Report>(json.clone()).unwrap(), report);
-    let validator = jsonschema::validator_for(&schema()).unwrap();
-    let faults = validator.iter_errors(&json).map(|fault| fault.to_string()).collect::<Vec<_>>();
-    assert!(faults.is_empty(), "{faults:#?}");
-    let mut other = json;
-    other["verdict"]["lost"] = "none".into();
-    assert!(!validator.is_valid(&other));
+    assert_eq!(faults(&schema(), &json), Vec::<String>::new());
+    json["verdict"]["lost"] = "none".into();
+    assert_eq!(faults(&schema(), &json).len(), 1);
+}
+
+#[test]
+fn a_sweep_is_read_as_it_was_written_and_fits_its_schema() {
+    let sweep = sweep();
+    assert!(sweep.scaling[0].law.is_some(), "the fixture has everything");
+    let mut json = serde_json::to_value(&sweep).unwrap();
+    assert_eq!(faults(&sweep_schema(), &json), Vec::<String>::new());
+    let mut back = serde_json::from_value::<Sweep>(json.clone()).unwrap();
+    // Digits of a curve may be lost in JSON.
+    back.scaling.clone_from(&sweep.scaling);
+    assert_eq!(back, sweep);
+    json["scaling"][0]["law"]["alpha"]["low"] = "none".into();
+    json["points"][0]["slots"] = "many".into();
+    assert!(faults(&sweep_schema(), &json).len() > 1);
 }
 
 /// Made anew by `UPDATE_SCHEMA=1 cargo test -p quebert-loadtest --lib schema`.
 #[test]
-fn the_schema_that_is_kept_is_the_one_that_is_meant() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.schema.json");
-    let text = format!("{:#}\n", schema());
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(path, &text).unwrap();
+fn the_schemas_that_are_kept_are_the_ones_that_are_meant() {
+    let kept = [("report", schema(), SCHEMA_VERSION), ("sweep", sweep_schema(), SWEEP_SCHEMA_VERSION)];
+    for (name, schema, version) in kept {
+        let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let text = format!("{schema:#}\n");
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap_or_default(),
+            text,
+            "the schema of a {name} has changed: is it still version {version}?"
+        );
     }
-    assert_eq!(
-        std::fs::read_to_string(path).unwrap_or_default(),
-        text,
-        "the schema has changed: is it still version 2?"
-    );
 }

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     quantity::Span,
-    report::{Bottleneck, Environment, SCHEMA_VERSION, Sweep, SweepPoint, exit},
+    report::{Bottleneck, Environment, SCHEMA_VERSION, SWEEP_SCHEMA_VERSION, Sweep, SweepPoint, exit},
     run::{Live, Profile},
+    target::QueueSpec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -214,7 +215,18 @@ pub(super) fn point(bench: &Bench, series: String, report: &crate::report::Repor
         ok: report.verdict.ok && report.thresholds.iter().all(|threshold| threshold.ok),
         valid: report.validity.valid,
         bottleneck: if report.verdict.ok { bottleneck.unwrap_or_default() } else { BROKEN.to_owned() },
+        dispatchers: (bench.config().target.dispatchers > 0).then_some(bench.config().target.dispatchers),
+        slots: common(bench, |queue| queue.slots),
+        window: common(bench, |queue| queue.window),
+        saturated: false,
     }
+}
+
+/// What all queues have, if it is the same.
+fn common(bench: &Bench, of: fn(&QueueSpec) -> u32) -> Option<u32> {
+    let queues = &bench.config().target.queues;
+    let first = queues.first().map(of)?;
+    queues.iter().all(|queue| of(queue) == first).then_some(first)
 }
 
 fn summary(ended: &Ended, slo: &[String], knee: &Knee, probes: usize) -> String {
@@ -246,7 +258,7 @@ impl FindMax {
     /// Its probes as the points of a sweep, to be drawn.
     pub fn as_sweep(&self) -> Sweep {
         Sweep {
-            schema_version: self.schema_version,
+            schema_version: SWEEP_SCHEMA_VERSION,
             version: self.version.clone(),
             started_at_ms: self.started_at_ms,
             environment: self.environment.clone(),
@@ -254,6 +266,7 @@ impl FindMax {
             demands: self.slo.clone(),
             points: self.probes.iter().map(|probe| probe.point.clone()).collect(),
             notes: vec![self.summary.clone()],
+            scaling: Vec::new(),
         }
     }
 }

@@ -6,8 +6,10 @@ use super::{
     find::{BROKEN, arrivals, point},
 };
 use crate::{
-    report::{Environment, SCHEMA_VERSION, Sweep, SweepPoint},
+    report::{Environment, SWEEP_SCHEMA_VERSION, Sweep, SweepPoint},
     run::{Config, Live, Profile},
+    scaling::scalings,
+    target::QueueSpec,
 };
 
 /// The grid.
@@ -21,6 +23,8 @@ pub struct SweepSpec {
     pub rates: Vec<f64>,
     /// Slots of every queue; if empty, those of the profile.
     pub slots: Vec<u32>,
+    /// How many dispatchers; if empty, as many as the profile says.
+    pub dispatchers: Vec<u32>,
     /// Windows of every queue, where 0 lets the dispatcher derive it; if empty, those of the profile.
     pub windows: Vec<u32>,
     /// How long each run is.
@@ -51,6 +55,7 @@ pub async fn sweep(
             let mut point = point(&bench, series.clone(), &probed.report);
             point.offered_per_s = *rate;
             point.ok &= probed.grew.is_none();
+            point.saturated = probed.grew.is_some();
             told(&point);
             first.get_or_insert((probed.report.started_at_ms, probed.report.environment));
             points.push(point);
@@ -65,8 +70,10 @@ pub async fn sweep(
     }
     let (started_at_ms, environment) = first.unwrap_or_else(|| (0, Environment::default()));
     notes.extend(best(&points));
+    let scaling = scalings(&points);
+    notes.extend(scaling.iter().map(|one| format!("{} ({}): {}", one.of, one.series, one.note)));
     Ok(Sweep {
-        schema_version: SCHEMA_VERSION,
+        schema_version: SWEEP_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_ms,
         environment,
@@ -74,6 +81,7 @@ pub async fn sweep(
         demands: spec.demands,
         points,
         notes,
+        scaling,
     })
 }
 
@@ -89,30 +97,35 @@ fn series(spec: &SweepSpec) -> Result<Vec<(String, Profile)>, BenchError> {
     let queues = Config::try_from(profile.clone())?.target.queues;
     let of = |values: &[u32]| if values.is_empty() { vec![None] } else { values.iter().copied().map(Some).collect() };
     let mut all = Vec::new();
-    for slots in of(&spec.slots) {
-        for window in of(&spec.windows) {
-            let line = |queue: &crate::target::QueueSpec| {
-                let (slots, window) = (slots.unwrap_or(queue.slots), window.unwrap_or(queue.window));
-                format!("name={} priority={} slots={slots} window={window}", queue.name, queue.priority)
-            };
-            // A dispatcher refuses a window that leaves slots empty.
-            let fits = |queue: &crate::target::QueueSpec| {
-                let window = window.unwrap_or(queue.window);
-                window == 0 || window >= slots.unwrap_or(queue.slots)
-            };
-            if queues.iter().all(fits) {
-                let queues = queues.iter().map(line).collect();
-                all.push((name(slots, window), Profile { queues, ..profile.clone() }));
+    for dispatchers in of(&spec.dispatchers) {
+        for slots in of(&spec.slots) {
+            for window in of(&spec.windows) {
+                let line = |queue: &QueueSpec| {
+                    let (slots, window) = (slots.unwrap_or(queue.slots), window.unwrap_or(queue.window));
+                    format!("name={} priority={} slots={slots} window={window}", queue.name, queue.priority)
+                };
+                // A dispatcher refuses a window that leaves slots empty.
+                let fits = |queue: &QueueSpec| {
+                    let window = window.unwrap_or(queue.window);
+                    window == 0 || window >= slots.unwrap_or(queue.slots)
+                };
+                if queues.iter().all(fits) {
+                    let queues = queues.iter().map(line).collect();
+                    let dispatchers_or = dispatchers.unwrap_or(profile.dispatchers);
+                    let one = Profile { queues, dispatchers: dispatchers_or, ..profile.clone() };
+                    all.push((name(dispatchers, slots, window), one));
+                }
             }
         }
     }
     Ok(all)
 }
 
-fn name(slots: Option<u32>, window: Option<u32>) -> String {
+fn name(dispatchers: Option<u32>, slots: Option<u32>, window: Option<u32>) -> String {
+    let dispatchers = dispatchers.map(|dispatchers| format!("dispatchers={dispatchers}"));
     let slots = slots.map(|slots| format!("slots={slots}"));
     let window = window.map(|window| if window == 0 { "window=auto".to_owned() } else { format!("window={window}") });
-    slots.into_iter().chain(window).collect::<Vec<_>>().join(" ")
+    dispatchers.into_iter().chain(slots).chain(window).collect::<Vec<_>>().join(" ")
 }
 
 fn prefix(series: &str) -> String {
@@ -150,6 +163,7 @@ mod unit {
             profile: Profile { queues: vec!["name=a priority=2 slots=8 window=9".into()], ..Profile::default() },
             demands: vec!["wait.p99<1s".into()],
             rates: vec![10.0],
+            dispatchers: Vec::new(),
             slots: Vec::new(),
             windows: Vec::new(),
             length: ProbeLength::default(),
@@ -172,6 +186,10 @@ mod unit {
         let names = all.iter().map(|(name, _)| &**name).collect::<Vec<_>>();
         assert_eq!(names, ["slots=4 window=auto", "slots=4 window=8", "slots=16 window=auto"]);
         assert_eq!(all[1].1.queues, ["name=a priority=2 slots=4 window=8"]);
+        let rabbit = Profile { broker: "private-rabbitmq".into(), ..spec().profile };
+        let all = series(&SweepSpec { profile: rabbit, dispatchers: vec![1, 3], slots: vec![4], ..spec() }).unwrap();
+        let names = all.iter().map(|(name, profile)| (&**name, profile.dispatchers)).collect::<Vec<_>>();
+        assert_eq!(names, [("dispatchers=1 slots=4", 1), ("dispatchers=3 slots=4", 3)]);
     }
 
     #[test]

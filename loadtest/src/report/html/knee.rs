@@ -15,6 +15,24 @@ use crate::figures::Kind;
 
 const HEIGHT: f64 = 260.0;
 const COLOURS: [&str; 5] = ["s1", "s2", "s3", "s4", "s5"];
+/// What is drawn for each series: after the last colour they come again, dashed, and then dotted.
+const LINES: [&str; 15] = [
+    "line s1",
+    "line s2",
+    "line s3",
+    "line s4",
+    "line s5",
+    "line s1 dashed",
+    "line s2 dashed",
+    "line s3 dashed",
+    "line s4 dashed",
+    "line s5 dashed",
+    "line s1 dotted",
+    "line s2 dotted",
+    "line s3 dotted",
+    "line s4 dotted",
+    "line s5 dotted",
+];
 
 /// The points of one series by rate, with its number.
 type Series<'a> = (usize, &'a str, Vec<&'a SweepPoint>);
@@ -34,15 +52,14 @@ fn series(sweep: &Sweep) -> Vec<Series<'_>> {
 }
 
 fn colour(n: usize) -> &'static str {
-    COLOURS[n.min(COLOURS.len() - 1)]
+    COLOURS[n % COLOURS.len()]
 }
 
 /// What stands for what.
 pub(super) fn key(sweep: &Sweep) -> Element {
-    let lines = ["line s1", "line s2", "line s3", "line s4", "line s5"];
     let mut keys = Vec::new();
     for (n, name, _) in series(sweep) {
-        keys.push((lines[n.min(lines.len() - 1)], if name.is_empty() { "p99 of the waits" } else { name }));
+        keys.push((LINES[n % LINES.len()], if name.is_empty() { "p99 of the waits" } else { name }));
     }
     keys.extend([
         ("dot-key ok", "all demands kept"),
@@ -122,8 +139,7 @@ pub(super) fn utilisation(sweep: &Sweep) -> Option<Element> {
 }
 
 fn draw(plot: &mut Plot, n: usize, points: &[&SweepPoint], of: &dyn Fn(&SweepPoint) -> Option<f64>) {
-    let class = format!("line {}", colour(n));
-    plot.line(points.iter().map(|point| (point.offered_per_s, of(point))), &class);
+    plot.line(points.iter().map(|point| (point.offered_per_s, of(point))), LINES[n % LINES.len()]);
     for point in points {
         let Some(value) = of(point) else { continue };
         let mark = match (point.valid, point.ok) {

@@ -10,6 +10,7 @@ mod over_time;
 mod percentiles;
 mod plan;
 mod plot;
+mod scaling;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,7 @@ pub fn html_sweep(sweep: &Sweep) -> String {
     main.push(section("Achieved", "What leaves the diagonal does not keep up.", [figure(key, knee::achieved(sweep))]));
     let used = knee::utilisation(sweep).map(|plot| figure(knee::key(sweep), plot));
     main.extend(used.map(|plot| section("In use", "The busiest resource that is known.", [plot])));
+    main.extend(scaling::scalings(&sweep.scaling));
     main.push(section("Points", "", [tables::points(sweep)]));
     main.push(place(&sweep.environment, &sweep.version));
     let about = [format!("{} points", sweep.points.len()), moment(sweep.started_at_ms)];

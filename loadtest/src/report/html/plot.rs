@@ -110,6 +110,17 @@ impl Plot {
         self.add_behind(el("path").class(class).attr("d", path));
     }
 
+    /// The area between two lines, each x with its lower and its upper value.
+    pub(super) fn band(&mut self, points: &[(f64, f64, f64)], class: &'static str) {
+        let place = |x: f64, y: f64| format!("{} {}", number(self.x.at(x)), number(self.y.at(y)));
+        let there = points.iter().map(|(x, low, _)| place(*x, *low));
+        let back = points.iter().rev().map(|(x, _, high)| place(*x, *high));
+        let path = there.chain(back).collect::<Vec<_>>().join("L");
+        if !path.is_empty() {
+            self.add_behind(el("path").class(class).attr("d", format!("M{path}Z")));
+        }
+    }
+
     /// A horizontal line over the whole plot, with its name above it.
     pub(super) fn level(&mut self, value: f64, name: &str, class: &'static str) {
         let y = self.y.at(value);

@@ -7,7 +7,9 @@ use super::{super::tests::report, *};
 use crate::{
     figures::Second,
     ledger::{FaultView, Finding},
-    report::{Latency, PhaseView, ProcessView, SweepPoint, ThresholdView, junit, markdown},
+    report::{
+        Latency, PhaseView, ProcessView, SweepPoint, ThresholdView, junit, markdown, markdown_sweep, sweep_fixture,
+    },
 };
 use roxmltree::{Document, Node, ParsingOptions};
 
@@ -172,23 +174,14 @@ fn sweep() -> Sweep {
         point("slots=8", 100.0, 10_000, true),
         point("slots=16", 100.0, 9_000, true),
     ];
-    let report = report();
-    Sweep {
-        schema_version: report.schema_version,
-        version: report.version,
-        started_at_ms: report.started_at_ms,
-        environment: report.environment,
-        profile: report.profile,
-        demands: vec!["wait.p99<500ms".into(), "lost==0".into()],
-        points,
-        notes: vec!["the knee is between 100/s and 400/s".into()],
-    }
+    Sweep { points, scaling: Vec::new(), ..sweep_fixture() }
 }
 
 #[test]
 fn every_page_is_well_formed_and_needs_nothing_from_outside() {
     [report(), full(), hostile(), empty()].iter().for_each(|report| check(&html(report)));
     check(&html_sweep(&sweep()));
+    check(&html_sweep(&sweep_fixture()));
     check(&html_sweep(&Sweep { points: Vec::new(), ..sweep() }));
     let mut sweep = sweep();
     sweep.points[0] = SweepPoint {
@@ -272,6 +265,35 @@ fn a_sweep_shows_each_point_in_each_plot_by_series_and_rate() {
     let first = classed(&document, "path", "s1")[0].attribute("d").unwrap();
     let x = first[1..].split(['L', ' ']).step_by(2).map(|x| x.parse::<f64>().unwrap()).collect::<Vec<_>>();
     assert!(x.len() == 2 && x[0] < x[1], "{first}");
+}
+
+#[test]
+fn a_sweep_over_slots_shows_how_it_grows_with_a_band_and_what_is_beyond_dashed() {
+    let mut sweep = sweep_fixture();
+    let page = html_sweep(&sweep);
+    check(&page);
+    let document = parse(&page);
+    // The law beyond what was measured; and of six series the last one in each of three plots, in the first one's colour.
+    let dashed =
+        classed(&document, "path", "dashed").iter().filter_map(|path| path.attribute("class")).collect::<Vec<_>>();
+    assert_eq!((classed(&document, "path", "band").len(), dashed), (1, vec!["line s1 dashed"; 4]));
+    let names = classed(&document, "text", "name").iter().filter_map(Node::text).collect::<Vec<_>>();
+    assert!(
+        names.contains(&"largest measured") && names.iter().any(|name| name.starts_with("most at 31")),
+        "{names:?}"
+    );
+    assert!(page.contains("α, contention") && markdown_sweep(&sweep).contains("## Sweep"));
+    // A band without end stays on the plot, and without a law there is a reason.
+    for place in &mut sweep.scaling[0].law.as_mut().unwrap().curve {
+        place.per_s.high = f64::INFINITY;
+        place.per_s.low = f64::NAN;
+    }
+    check(&html_sweep(&sweep));
+    sweep.scaling[0].law = None;
+    sweep.scaling[0].note = HOSTILE.into();
+    let page = html_sweep(&sweep);
+    check(&page);
+    assert!(classed(&parse(&page), "path", "band").is_empty());
 }
 
 #[test]
