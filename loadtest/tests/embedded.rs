@@ -56,3 +56,23 @@ async fn a_closed_run_is_marked_as_that() {
     assert!(report.closed && report.verdict.ok, "{:#?}", report.verdict.findings);
     assert!(report.queues[0].under_way_max <= 4 && report.verdict.succeeded > 10, "{:#?}", report.verdict);
 }
+
+/// Connections break off, are refused and are reset, and each new one has to shake hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_over_https_loses_nothing() {
+    let text = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let profile = Profile {
+        tls: true,
+        mix: text(&["to=main weight=3", "to=closing"]),
+        executors: text(&[
+            "latency=exp:5ms fail-first=1 outage=reset:500ms..800ms outage=truncate:1s..1200ms",
+            "name=closing keep-alive=off outage=refuse:1s..1500ms",
+        ]),
+        ..profile("constant 80/s 3s")
+    };
+    let report = run(Config::try_from(profile).unwrap(), |_| {}, None).await.unwrap();
+    let verdict = &report.verdict;
+    assert!(verdict.ok && report.profile.tls, "{:#?}", verdict.findings);
+    assert_eq!((verdict.confirmed, verdict.succeeded, verdict.lost), (240, 240, 0));
+    assert!(verdict.attempts > 400, "{verdict:#?}");
+}

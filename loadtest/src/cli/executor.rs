@@ -3,11 +3,12 @@
 use super::{Error, out, runtime};
 use crate::{
     clock::Clock,
-    fleet::{Answered, ExecutorSpec, Fleet, Seen, Witness},
+    fleet::{Answered, ExecutorSpec, Fleet, Identity, Seen, Witness},
     report::exit,
 };
 use clap::Args;
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,6 +27,12 @@ pub(super) struct ExecutorArgs {
     /// Every fate is drawn from this
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Serve HTTPS, with a certificate for 127.0.0.1 and localhost that is made anew at each start
+    #[arg(long)]
+    tls: bool,
+    /// Write the certificate authority that dispatchers must trust (their `http.ca_file`); `-` is standard output
+    #[arg(long, value_name = "FILE", requires = "tls", required_if_eq("tls", "true"))]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +64,11 @@ pub(super) fn executor(args: &ExecutorArgs) -> Result<u8, Error> {
 async fn serve(args: &ExecutorArgs) -> Result<u8, Error> {
     let specs = if args.executors.is_empty() { vec![ExecutorSpec::new("main")] } else { args.executors.clone() };
     let counter = Arc::new(Counter::default());
-    let fleet = Fleet::start(&specs, &args.ports, args.seed, Clock::start(), counter.clone()).await?;
+    let tls = args.tls.then(Identity::new).transpose()?;
+    let fleet = Fleet::start(&specs, &args.ports, tls.as_ref(), args.seed, Clock::start(), counter.clone()).await?;
+    if let (Some(identity), Some(path)) = (&tls, &args.ca) {
+        out::write(path, identity.ca_pem())?;
+    }
     for (name, origin, _) in fleet.peaks() {
         out::print(&format!("{name} {origin}"))?;
     }

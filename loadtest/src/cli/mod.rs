@@ -89,6 +89,8 @@ enum Error {
     Ledger(#[from] crate::ledger::LedgerFileError),
     #[error(transparent)]
     Fleet(#[from] crate::fleet::FleetError),
+    #[error(transparent)]
+    Identity(#[from] crate::fleet::IdentityError),
     #[error("read {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
     #[error("write {}", .0.display())]

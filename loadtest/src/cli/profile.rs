@@ -12,6 +12,9 @@ pub(super) struct ProfileArgs {
     course: CourseArgs,
     #[command(flatten)]
     workload: WorkloadArgs,
+    /// Executors are asked over TLS, with a certificate that is made for the run and that its dispatchers trust
+    #[arg(long)]
+    tls: bool,
     /// private-rabbitmq, embedded, an amqp:// address, or the http:// address of an API [default: embedded]
     #[arg(long)]
     broker: Option<String>,
@@ -161,6 +164,7 @@ impl ProfileArgs {
         set(&mut profile.start_lag_max, &self.start_lag_max);
         set(&mut profile.late_grace, &self.late_grace);
         profile.require_steady |= self.require_steady;
+        profile.tls |= self.tls;
         lines(&mut profile.thresholds, &self.thresholds);
         lines(&mut profile.faults, &self.faults);
         Ok(profile)
@@ -198,6 +202,7 @@ mod tests {
             arrivals: "poisson 5/s 1s".into(),
             mix: text(&["queue=it's weight=2", "queue=b"]),
             executors: text(&["latency=exp:5ms"]),
+            tls: true,
             queues: text(&["name=a slots=2", "name=b"]),
             broker: "amqp://me:$HOME@host/".into(),
             dispatchers: 3,

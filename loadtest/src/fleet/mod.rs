@@ -10,8 +10,10 @@ mod spec;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use server::{Answered, Fleet, FleetError, Seen, Witness};
 pub(crate) use server::{Shared, answer};
 pub use spec::{ExecutorSpec, Limit, Load, Outage, OutageKind, RetryAfterForm};
 pub use state::{Act, Executor, Reply};
+pub use tls::{Identity, IdentityError};

@@ -1,10 +1,11 @@
-//! The fleet on real sockets: one port of 127.0.0.1 for each executor, HTTP/1.1. What is done is decided by
+//! The fleet on real sockets: one port of 127.0.0.1 for each executor, HTTP/1.1, in clear or over TLS. What is done is decided by
 //! [`Executor`]; what came is told to a [`Witness`]. It checks no signatures.
 
 use super::{
     io::{AnswerBody, Broken, Late, Line},
     spec::{ExecutorSpec, RetryAfterForm},
     state::{Act, Executor},
+    tls::Identity,
 };
 use crate::clock::Clock;
 use bytes::Bytes;
@@ -23,10 +24,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// How much of a request's body is read.
 const BODY_MAX: usize = 2 << 20;
@@ -83,6 +86,7 @@ pub struct FleetError {
 #[derive(Debug)]
 pub struct Fleet {
     members: Vec<Member>,
+    scheme: &'static str,
 }
 
 #[derive(Debug)]
@@ -101,18 +105,22 @@ pub(crate) struct Shared {
     state: Mutex<Executor>,
     peak: Arc<AtomicU32>,
     witness: Arc<dyn Witness>,
+    /// Who it is over TLS; otherwise it speaks in clear.
+    tls: Option<TlsAcceptor>,
     /// Of the time that it works, what the way to it and back takes already.
     on_the_way: Duration,
 }
 
 impl Fleet {
-    /// Listens on a port of 127.0.0.1 for each, which the system picks unless `ports` says one.
+    /// Listens on a port of 127.0.0.1 for each, which the system picks unless `ports` says one; over TLS, if there is an
+    /// identity.
     ///
     /// # Errors
     /// When one can't listen.
     pub async fn start(
         specs: &[ExecutorSpec],
         ports: &[u16],
+        tls: Option<&Identity>,
         seed: u64,
         clock: Clock,
         witness: Arc<dyn Witness>,
@@ -124,17 +132,21 @@ impl Fleet {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
             let peak = Arc::new(AtomicU32::new(0));
-            let shared =
-                Arc::new(Shared { peak: peak.clone(), ..Shared::new(index, spec, seed, clock, witness.clone()) });
+            let shared = Arc::new(Shared {
+                peak: peak.clone(),
+                tls: tls.map(Identity::acceptor),
+                ..Shared::new(index, spec, seed, clock, witness.clone())
+            });
             let server = tokio::spawn(serve(listener, address, shared));
             members.push(Member { name: spec.name.clone(), address, peak, server });
         }
-        Ok(Self { members })
+        Ok(Self { members, scheme: if tls.is_some() { "https" } else { "http" } })
     }
 
-    /// `http://127.0.0.1:<port>` of the executor of this name.
+    /// `http://127.0.0.1:<port>` of the executor of this name, or `https`.
     pub fn origin(&self, name: &str) -> Option<String> {
-        self.members.iter().find(|member| member.name == name).map(|member| format!("http://{}", member.address))
+        let member = self.members.iter().find(|member| member.name == name)?;
+        Some(format!("{}://{}", self.scheme, member.address))
     }
 
     /// The ports, in the order of the executors: for a fleet that takes the place of this one.
@@ -153,10 +165,9 @@ impl Fleet {
 
     /// Name, origin, and the most requests that were under way at a time, of each.
     pub fn peaks(&self) -> impl Iterator<Item = (&str, String, u32)> {
-        let of = |m: &'_ Member| (format!("http://{}", m.address), m.peak.load(Ordering::Relaxed));
-        self.members.iter().map(move |member| {
-            let (origin, peak) = of(member);
-            (&*member.name, origin, peak)
+        self.members.iter().map(|member| {
+            let origin = format!("{}://{}", self.scheme, member.address);
+            (&*member.name, origin, member.peak.load(Ordering::Relaxed))
         })
     }
 }
@@ -177,6 +188,7 @@ impl Shared {
             state: Mutex::new(Executor::new(spec.clone(), seed)),
             peak: Arc::default(),
             witness,
+            tls: None,
             on_the_way: Duration::ZERO,
         }
     }
@@ -249,15 +261,23 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 let shared = shared.clone();
                 connections.spawn(async move {
                     let reset = Arc::new(AtomicBool::new(false));
-                    let line = TokioIo::new(Line::new(stream, reset.clone()));
-                    let service = service_fn(move |request| answer(request, shared.clone(), reset.clone()));
-                    // A connection that breaks off is the dispatcher's to notice.
-                    drop(hyper::server::conn::http1::Builder::new().serve_connection(line, service).await);
+                    let line = Line::new(stream, reset.clone());
+                    match shared.tls.clone() {
+                        None => converse(line, shared, reset).await,
+                        // Who does not trust the certificate ends it here, and tells of it itself.
+                        Some(tls) => if let Ok(line) = tls.accept(line).await { converse(line, shared, reset).await },
+                    }
                 });
             }
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// One connection, to its end. One that breaks off is the dispatcher's to notice.
+async fn converse(line: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>, reset: Arc<AtomicBool>) {
+    let service = service_fn(move |request| answer(request, shared.clone(), reset.clone()));
+    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(line), service).await);
 }
 
 /// One request under way; whichever way it ends, the executor and the witness are told once.

@@ -135,7 +135,7 @@ impl Site {
     async fn start(line: &str) -> Self {
         let (sender, ends) = mpsc::channel(1000);
         let teller = Arc::new(Teller(Mutex::default(), sender));
-        let fleet = Fleet::start(&[line.parse().unwrap()], &[], 1, Clock::start(), teller.clone()).await.unwrap();
+        let fleet = Fleet::start(&[line.parse().unwrap()], &[], None, 1, Clock::start(), teller.clone()).await.unwrap();
         Self { fleet, teller, ends }
     }
 

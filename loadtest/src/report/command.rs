@@ -19,6 +19,7 @@ fn flags(profile: &Profile) -> Vec<(&'static str, String)> {
         arrivals,
         mix,
         executors,
+        tls,
         queues,
         broker,
         dispatchers,
@@ -75,6 +76,9 @@ fn flags(profile: &Profile) -> Vec<(&'static str, String)> {
         ("fault", faults),
     ];
     flags.extend(many.into_iter().flat_map(|(flag, values)| values.iter().map(move |value| (flag, value.clone()))));
+    if *tls {
+        flags.push(("tls", String::new()));
+    }
     if *require_steady {
         flags.push(("require-steady", String::new()));
     }

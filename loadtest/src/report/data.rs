@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of the report's schema. Version 2 says of each second which slots were in use, and of each process when it
+/// The version of the report's schema. Version 3 says whether executors were asked over TLS. Version 2 says of each second which slots were in use, and of each process when it
 /// was looked at.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// The version of the sweep's schema. Version 3 says of each point which dispatchers, slots and windows it had and whether
 /// its backlog grew, and of the whole how rates grow with them.
@@ -22,7 +22,7 @@ pub const SWEEP_SCHEMA_VERSION: u32 = 3;
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// 2 as this is written.
+    /// 3 as this is written.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,

@@ -176,6 +176,9 @@ fn target(profile: &Profile, queues: Vec<QueueSpec>) -> Result<TargetSpec, Confi
     };
     let says = |text: &str| Err(ConfigError::Contradiction(text.to_owned()));
     let external = !profile.external.is_empty();
+    if profile.tls && external {
+        return says("tls: dispatchers that run don't trust the certificate that is made for this run");
+    }
     match &broker {
         BrokerSpec::Embedded if external => {
             return says("an embedded broker that runs is named by the address of its API");
@@ -221,6 +224,7 @@ fn target(profile: &Profile, queues: Vec<QueueSpec>) -> Result<TargetSpec, Confi
         settings: profile.set.clone(),
         publish_window: profile.publish_window,
         links: false,
+        ca_pem: None,
     })
 }
 
@@ -327,6 +331,7 @@ mod tests {
         refused(|p| p.dispatchers = 2, "exactly one dispatcher");
         refused(|p| p.set = vec!["retry.backoff_min=1s".into()], "requests are judged by");
         refused(|p| p.faults = vec!["kill executor".into()], "faults: kill dispatcher, kill broker");
+        refused(|p| (p.tls, p.external) = (true, vec!["http://a:1".into()]), "don't trust the certificate");
         refused(|p| (p.arrivals, p.mix) = ("closed n=1 1s".into(), vec!["ttl=1s".into()]), "don't go together");
     }
 

@@ -14,6 +14,8 @@ pub struct Profile {
     pub mix: Vec<String>,
     /// The executors: a line of words for each.
     pub executors: Vec<String>,
+    /// Whether the executors are asked over TLS, with a certificate that is made for the run.
+    pub tls: bool,
     /// The queues: a line of words for each. Those that only the mix names get the defaults.
     pub queues: Vec<String>,
     /// Where tasks wait: `private-rabbitmq`, `embedded`, an `amqp://` address, or the `http://` address of an API.
@@ -80,6 +82,7 @@ impl Default for Profile {
             arrivals: text("constant 100/s 10s"),
             mix: Vec::new(),
             executors: Vec::new(),
+            tls: false,
             queues: Vec::new(),
             broker: text("embedded"),
             dispatchers: 1,

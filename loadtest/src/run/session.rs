@@ -10,11 +10,11 @@ use crate::{
     chaos::Director,
     clock::Clock,
     draw::Draw,
-    fleet::{ExecutorSpec, Fleet, FleetError},
+    fleet::{ExecutorSpec, Fleet, FleetError, Identity, IdentityError},
     ledger::{Book, Counts, Findings},
     publish::{self, Maker, Paced},
     report::{self, Report},
-    target::{Left, Target, TargetError},
+    target::{Left, Target, TargetError, TargetSpec},
 };
 use std::{
     path::Path,
@@ -43,6 +43,9 @@ pub enum RunError {
     /// The executors.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// Who the executors are.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// A part of the tester itself ended: a bug.
     #[error("the tester's publisher ended too early")]
     Publisher(#[source] tokio::task::JoinError),
@@ -69,6 +72,8 @@ pub struct Standing {
     /// The executors come back where they were: to a dispatcher others would be further destinations, among which it shares
     /// out its slots.
     ports: Vec<u16>,
+    /// Who the executors are: the dispatchers trust this alone.
+    tls: Option<Identity>,
 }
 
 impl Standing {
@@ -84,6 +89,7 @@ pub struct Session {
     target: Target,
     book: Arc<Book>,
     fleet: Fleet,
+    tls: Option<Identity>,
     looks: Looks,
     environment: report::Environment,
     paced: Paced,
@@ -107,8 +113,11 @@ impl Session {
     /// # Errors
     /// What can't be started.
     pub async fn start(config: Config) -> Result<Self, RunError> {
-        let target = Target::start(config.target.clone(), &tag(config.profile.seed)).await?;
-        Self::start_on(config, Standing { target, ports: Vec::new() }).await
+        let tls = if config.profile.tls { Some(Identity::new()?) } else { None };
+        let ca_pem = tls.as_ref().map(|identity| identity.ca_pem().to_owned());
+        let spec = TargetSpec { ca_pem, ..config.target.clone() };
+        let target = Target::start(spec, &tag(config.profile.seed)).await?;
+        Self::start_on(config, Standing { target, ports: Vec::new(), tls }).await
     }
 
     /// The same on a system that runs already, with nothing in its queues but dead letters.
@@ -116,7 +125,7 @@ impl Session {
     /// # Errors
     /// When the executors can't be started.
     pub async fn start_on(config: Config, standing: Standing) -> Result<Self, RunError> {
-        let Standing { target, ports } = standing;
+        let Standing { target, ports, tls } = standing;
         let mut environment = place::environment(&config);
         let tag = tag(config.profile.seed);
         let dead_before = target.left().await.map_or(0, |left| left.dead);
@@ -126,7 +135,8 @@ impl Session {
             build.and_then(|m| m.by("quebert_build_info", "version").into_keys().next()).unwrap_or_default();
         let clock = Clock::start();
         let book = Arc::new(Book::new(clock, &tag, config.rules.clone(), config.layout()));
-        let fleet = Fleet::start(&config.executors, &ports, config.profile.seed, clock, book.clone()).await?;
+        let fleet =
+            Fleet::start(&config.executors, &ports, tls.as_ref(), config.profile.seed, clock, book.clone()).await?;
         tell_outages(&book, &config.executors);
         let plan = config.arrivals.length();
         Ok(Self {
@@ -134,6 +144,7 @@ impl Session {
             target,
             book,
             fleet,
+            tls,
             looks: Looks::new(first),
             environment,
             paced: Paced::default(),
@@ -325,7 +336,7 @@ impl Session {
         let (left, ended_well, kept) = if keep {
             let left = self.target.look_through(&self.book).await?;
             let ports = self.fleet.ports();
-            (left, true, Some(Standing { target: self.target, ports }))
+            (left, true, Some(Standing { target: self.target, ports, tls: self.tls }))
         } else {
             let (left, ended_well) = self.target.finish(&self.book).await?;
             (left, ended_well, None)

@@ -2,10 +2,10 @@
 
 use super::spec::TargetSpec;
 use quebert_broker_adapter::amqp::{LaneTopology, QueueType, RabbitConfig, Topology};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
-/// The file's text. `broker` is the address of the broker.
-pub(super) fn file(spec: &TargetSpec, broker: &str) -> String {
+/// The file's text. `broker` is the address of the broker, `ca` the file with the executors' certificate authority.
+pub(super) fn file(spec: &TargetSpec, broker: &str, ca: Option<&Path>) -> String {
     let slots = spec.queues.iter().map(|queue| queue.slots).sum::<u32>();
     let (prefix, kind, retry) = (&spec.prefix, &spec.queue_type, &spec.retry);
     let mut text = format!(
@@ -18,6 +18,9 @@ pub(super) fn file(spec: &TargetSpec, broker: &str) -> String {
         retry.backoff_min.as_millis(),
         retry.backoff_max.as_millis(),
     );
+    if let Some(ca) = ca {
+        write!(text, "\n[http]\nca_file = {:?}\n", ca.display().to_string()).expect("a string takes everything");
+    }
     for queue in &spec.queues {
         let (name, priority, slots) = (&queue.name, queue.priority, queue.slots);
         let written =

@@ -70,6 +70,8 @@ pub struct TargetSpec {
     pub publish_window: u16,
     /// Whether each dispatcher reaches RabbitMQ by a link that can be cut.
     pub links: bool,
+    /// The certificate authority of the executors, PEM, which the dispatchers are to trust.
+    pub ca_pem: Option<String>,
 }
 
 impl QueueSpec {

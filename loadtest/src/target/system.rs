@@ -107,7 +107,11 @@ impl Target {
             _ => None,
         };
         let address = url.clone().unwrap_or_else(|| format!("embedded:{}", folder.0.join("data").display()));
-        let text = config::file(&spec, &address);
+        let ca = spec.ca_pem.as_ref().map(|pem| (folder.0.join("executors-ca.pem"), pem));
+        if let Some((path, pem)) = &ca {
+            fs::write(path, pem).map_err(|e| TargetError::Write(path.clone(), e))?;
+        }
+        let text = config::file(&spec, &address, ca.as_ref().map(|(path, _)| &**path));
         fs::write(&config, text).map_err(|e| TargetError::Write(config.clone(), e))?;
         let admin = match &url {
             Some(url) => Some(Arc::new(prepare(&spec, url).await?)),
