@@ -12,6 +12,7 @@ test("an API that is away is told of, and comes back by itself", async () => {
   const mock = await startMock();
   const page = await openPage(mock.url);
   await page.locator(".fact", { hasText: "live" }).waitFor();
+  await page.getByRole("row", { name: "high" }).waitFor();
   mock.setAway(true);
   await page.getByText("What is shown is stale since").waitFor();
   await page.locator(".fact", { hasText: "feed lost" }).waitFor();
@@ -77,6 +78,7 @@ test("the feed holds still when it is told to, and while somebody points at it",
 test("the feed's filters are the API's", async () => {
   const mock = await startMock();
   const page = await openPage(`${mock.url}#/feed`);
+  await page.locator(".fact", { hasText: "live" }).waitFor();
   mock.emit(attempt(1));
   mock.emit(attempt(2, { queue: "low" }));
   mock.emit({ kind: "enqueued", queue: "low", task: "task-3" });
@@ -98,10 +100,12 @@ test("the feed's filters are the API's", async () => {
 
 /** Whether the page asks for anything by itself within ten seconds of its time. */
 async function asks(page, mock) {
+  // What the page has asked for until then comes before it.
+  const barrier = () => page.evaluate(() => fetch("/v1/barrier"));
+  await barrier();
   const before = mock.requests.length;
   await page.clock.fastForward(10_000);
-  // What the page has asked for until now comes before this.
-  await page.evaluate(() => fetch("/v1/barrier"));
+  await barrier();
   return mock.requests.slice(before).some(({ path }) => path !== "/v1/barrier");
 }
 
