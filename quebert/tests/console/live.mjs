@@ -29,6 +29,7 @@ test("a failing task is followed to its dead letter, replayed, and succeeds", as
   await live(page);
   await page.getByRole("link", { name: "Enqueue" }).click();
   await page.getByLabel("URL").fill(`${executor.url}/orders/7`);
+  await page.getByLabel("Queue", { exact: true }).selectOption("high");
   await page.getByLabel("Id").fill("order-7");
   await page.getByLabel("Body", { exact: true }).fill(`{"order": 7, "total": 12345678901234567890}`);
   await page.getByLabel("Headers").fill("X-Shop: seven");
@@ -74,7 +75,7 @@ test("the same with the keyboard alone, on a small screen", async () => {
   await tabTo(page, "Id");
   await page.keyboard.type("by-keys");
   await page.keyboard.press("Enter");
-  await page.locator(".result", { hasText: "Stored in high as" }).waitFor();
+  await page.locator(".result", { hasText: "Stored in low as" }).waitFor();
   await eventually("it is dead", async () => (await program.call("GET", "/dead")).letters.length === 1);
   await tabTo(page, "by-keys");
   await page.keyboard.press("Enter");
