@@ -299,7 +299,7 @@ test("every view of the real program is in order", async () => {
     await program.call("POST", "/tasks", { url: `${executor.url}/gone`, id: `gone-${scheme}`, body: { scheme } });
     await page.locator(`.event a[title='gone-${scheme}']`).first().waitFor();
     await page.locator(".destinations tbody tr").waitFor();
-    for (const [hash, ready] of [["", ".queues tbody tr"], ["#/feed", ".event"], ["#/dead", ".dead tbody tr"], [`#/dead/gone-${scheme}`, ".letter pre"], ["#/enqueue", ".enqueue"], [`#/task/gone-${scheme}`, ".event:has-text(\"dead letter\")"]]) {
+    for (const [hash, ready] of [["", ".queues tbody tr"], ["#/feed", ".event"], ["#/dead", ".dead tbody tr"], [`#/dead/gone-${scheme}`, ".letter pre"], ["#/enqueue", ".enqueue"], [`#/task/gone-${scheme}`, '.event:has-text("attempt 1 started")']]) {
       await page.goto(program.url + hash);
       await page.locator(ready).first().waitFor();
       for (const width of [360, 1600]) {
