@@ -44,8 +44,10 @@ export function enqueue(root) {
   return {
     title: "Enqueue",
     update({ queues }) {
-      if (!queues) return;
-      setOptions(fields.queue.input, queues.queues.map(({ name }) => [name, name]));
+      if (!queues?.queues.length) return;
+      const names = queues.queues.map(({ name }) => name);
+      // The choice stays what it was when the queues become known: another one would make it another task.
+      setOptions(fields.queue.input, [["", `the default (${names.at(-1)})`], ...names.map((name) => [name, name])]);
       if (kept.queue && fields.queue.input.value !== kept.queue) fields.queue.input.value = kept.queue;
     },
   };

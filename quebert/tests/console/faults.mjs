@@ -12,6 +12,7 @@ test("an API that is away is told of, and comes back by itself", async () => {
   const mock = await startMock();
   const page = await openPage(mock.url);
   await page.locator(".fact", { hasText: "live" }).waitFor();
+  await page.getByRole("row", { name: "high" }).waitFor();
   mock.setAway(true);
   await page.getByText("What is shown is stale since").waitFor();
   await page.locator(".fact", { hasText: "feed lost" }).waitFor();
@@ -77,6 +78,7 @@ test("the feed holds still when it is told to, and while somebody points at it",
 test("the feed's filters are the API's", async () => {
   const mock = await startMock();
   const page = await openPage(`${mock.url}#/feed`);
+  await page.locator(".fact", { hasText: "live" }).waitFor();
   mock.emit(attempt(1));
   mock.emit(attempt(2, { queue: "low" }));
   mock.emit({ kind: "enqueued", queue: "low", task: "task-3" });
@@ -98,10 +100,12 @@ test("the feed's filters are the API's", async () => {
 
 /** Whether the page asks for anything by itself within ten seconds of its time. */
 async function asks(page, mock) {
+  // What the page has asked for until then comes before it.
+  const barrier = () => page.evaluate(() => fetch("/v1/barrier"));
+  await barrier();
   const before = mock.requests.length;
   await page.clock.fastForward(10_000);
-  // What the page has asked for until now comes before this.
-  await page.evaluate(() => fetch("/v1/barrier"));
+  await barrier();
   return mock.requests.slice(before).some(({ path }) => path !== "/v1/barrier");
 }
 
@@ -299,6 +303,7 @@ test("a task is sent as it was typed, and faults stand at their fields", async (
 
 test("a repeat after a lost answer has the same idempotency key, and another task has another", async () => {
   const mock = await startMock();
+  const queues = mock.state.queues.splice(0);
   const page = await openPage(`${mock.url}#/enqueue`);
   const keys = [];
   await page.route("**/v1/tasks", (route) => {
@@ -309,8 +314,11 @@ test("a repeat after a lost answer has the same idempotency key, and another tas
   await page.getByLabel("URL").fill("http://127.0.0.1:1/");
   await submit.click();
   await page.locator(".toast", { hasText: "may or may not" }).waitFor();
+  // The queues become known in between, and it is the same task all the same.
+  mock.state.queues.push(...queues);
+  await page.getByLabel("Queue", { exact: true }).getByText("the default (low)").waitFor({ state: "attached" });
   await submit.click();
-  await page.locator(".result", { hasText: "Stored" }).waitFor();
+  await page.locator(".result", { hasText: "Stored in low as" }).waitFor();
   await submit.click();
   await eventually("three", () => keys.length === 3);
   assert.equal(keys[0], keys[1]);

@@ -178,6 +178,6 @@ export async function tabAround(page) {
     const all = [...document.querySelectorAll("a[href], button, input, select, textarea, [tabindex='0']")];
     return all.filter((one) => one.checkVisibility() && !window.__tabbed.has(one)).map((one) => one.outerHTML.slice(0, 100));
   });
-  assert.deepEqual(missed, [], "not reached with Tab");
+  assert.deepEqual(missed, [], `not reached with Tab, which led to ${order.join(", ")}`);
   return order;
 }

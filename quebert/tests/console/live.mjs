@@ -29,6 +29,7 @@ test("a failing task is followed to its dead letter, replayed, and succeeds", as
   await live(page);
   await page.getByRole("link", { name: "Enqueue" }).click();
   await page.getByLabel("URL").fill(`${executor.url}/orders/7`);
+  await page.getByLabel("Queue", { exact: true }).selectOption("high");
   await page.getByLabel("Id").fill("order-7");
   await page.getByLabel("Body", { exact: true }).fill(`{"order": 7, "total": 12345678901234567890}`);
   await page.getByLabel("Headers").fill("X-Shop: seven");
@@ -74,7 +75,7 @@ test("the same with the keyboard alone, on a small screen", async () => {
   await tabTo(page, "Id");
   await page.keyboard.type("by-keys");
   await page.keyboard.press("Enter");
-  await page.locator(".result", { hasText: "Stored in high as" }).waitFor();
+  await page.locator(".result", { hasText: "Stored in low as" }).waitFor();
   await eventually("it is dead", async () => (await program.call("GET", "/dead")).letters.length === 1);
   await tabTo(page, "by-keys");
   await page.keyboard.press("Enter");
@@ -298,7 +299,7 @@ test("every view of the real program is in order", async () => {
     await program.call("POST", "/tasks", { url: `${executor.url}/gone`, id: `gone-${scheme}`, body: { scheme } });
     await page.locator(`.event a[title='gone-${scheme}']`).first().waitFor();
     await page.locator(".destinations tbody tr").waitFor();
-    for (const [hash, ready] of [["", ".queues tbody tr"], ["#/feed", ".event"], ["#/dead", ".dead tbody tr"], [`#/dead/gone-${scheme}`, ".letter pre"], ["#/enqueue", ".enqueue"], [`#/task/gone-${scheme}`, ".panel dl"]]) {
+    for (const [hash, ready] of [["", ".queues tbody tr"], ["#/feed", ".event"], ["#/dead", ".dead tbody tr"], [`#/dead/gone-${scheme}`, ".letter pre"], ["#/enqueue", ".enqueue"], [`#/task/gone-${scheme}`, '.event:has-text("attempt 1 started")']]) {
       await page.goto(program.url + hash);
       await page.locator(ready).first().waitFor();
       for (const width of [360, 1600]) {

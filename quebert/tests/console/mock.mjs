@@ -161,8 +161,8 @@ const ROUTES = [
     const task = body();
     if (!/^https?:\/\//.test(task.url)) return problem(422, "invalid_task", "the task is not valid", [{ field: "url", detail: "scheme is neither http nor https" }]);
     const id = task.id ?? "0193-made-here";
-    state.tasks.set(id, { ...TASK, id, url: task.url, queue: task.queue ?? "high" });
-    json(201, { id, queue: task.queue ?? "high" });
+    state.tasks.set(id, { ...TASK, id, url: task.url, queue: task.queue ?? "low" });
+    json(201, { id, queue: task.queue ?? "low" });
   }],
   [/^GET \/v1\/tasks\/(.+)$/, "read", ({ state, json, problem, parts: [id] }) => {
     const task = state.tasks.get(id);

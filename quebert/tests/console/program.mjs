@@ -9,6 +9,7 @@ import os from "node:os";
 import path from "node:path";
 import readline from "node:readline";
 import { after } from "node:test";
+import { eventually } from "./lib.mjs";
 
 const BINARY = process.env.QUEBERT ?? new URL("../../../target/debug/quebert", import.meta.url).pathname;
 
@@ -85,17 +86,22 @@ export async function startProgram({ toml = "" } = {}) {
   return program;
 }
 
+/** The API's address, as soon as the program is ready for tasks. */
 async function address(child, program) {
   const ended = once(child, "exit").then(([code]) => {
     throw new Error(`the program ended with ${code}:\n${program.log}`);
   });
+  const listens = { "API listens": null, "admin server listens": null };
   const found = new Promise((done) => {
     readline.createInterface({ input: child.stderr }).on("line", (line) => {
       program.log += `${line}\n`;
       const { message, address: at } = JSON.parse(line);
-      if (message === "API listens") done(`http://${at}/`);
+      if (message in listens) listens[message] = at;
+      if (Object.values(listens).every(Boolean)) done(listens);
     });
   });
   ended.catch(() => {});
-  return Promise.race([found, ended]);
+  const { "API listens": api, "admin server listens": admin } = await Promise.race([found, ended]);
+  await eventually("the program is ready", async () => (await fetch(`http://${admin}/readyz`)).ok);
+  return `http://${api}/`;
 }
