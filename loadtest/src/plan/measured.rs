@@ -98,7 +98,7 @@ fn doubts(report: &Report, errors: &[ModelError]) -> Vec<String> {
     let off = errors.iter().filter(|error| error.is_off()).map(|error| {
         let span = |s: f64| Span(Duration::from_secs_f64(s)).to_string();
         let (measured, model) = (span(error.measured_s), span(error.model_s));
-        format!("{} was {measured} in the run, and {model} by the model: expect as much of the plan", error.figure)
+        format!("{} was {measured} in the run, and {model} by the model: expect no better of the plan", error.figure)
     });
     invalid.chain(broken).chain(disturbed).chain(off).collect()
 }

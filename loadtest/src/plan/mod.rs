@@ -19,6 +19,7 @@ pub use demand::{Demand, demand};
 pub use measured::{Measured, ModelError, busiest};
 pub use slo::Slo;
 pub use text::{markdown, text};
+pub(crate) use text::{minutes, waits};
 
 use crate::{
     fleet::Load,

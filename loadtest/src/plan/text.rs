@@ -159,7 +159,7 @@ fn machine(plan: &Plan) -> String {
 }
 
 /// A wait by a formula; it is 0 where fewer tasks wait at all than the demand is about.
-fn waits(s: f64) -> String {
+pub(crate) fn waits(s: f64) -> String {
     if s == 0.0 { "no wait".to_owned() } else { seconds(s) }
 }
 
@@ -172,7 +172,8 @@ fn seconds(s: f64) -> String {
     Duration::try_from_secs_f64(s).map_or("no end".to_owned(), |time| Span(time).to_string())
 }
 
-fn minutes(s: f64) -> String {
+/// A length of time for people who plan.
+pub(crate) fn minutes(s: f64) -> String {
     match s {
         s if s >= 7200.0 => format!("{:.1} h", s / 3600.0),
         s if s >= 120.0 => format!("{:.0} min", s / 60.0),

@@ -10,7 +10,7 @@ use super::{
     tables::{cell, mark, table},
     told::{moment, percent, short, span},
 };
-use crate::plan::{Candidate, Measured, ModelError, Plan, text as words_of};
+use crate::plan::{Candidate, Measured, ModelError, Plan, minutes, text as words_of, waits};
 
 /// Of a bar with its room.
 const BAR: f64 = 30.0;
@@ -24,8 +24,7 @@ pub fn html_plan(plan: &Plan) -> String {
         let note = el("div").class("note bad").child(el("b").text("Not to be trusted"));
         main.push(el("section").child(note.child(list(doubts))));
     }
-    let words =
-        "Each from five simulations; the upper end of the interval must hold. Formulas know one queue, and no windows.";
+    let words = "Each from five simulations; the upper end of the interval must hold. N dispatchers each; red does not hold with one of them lost. Formulas know one queue, and no windows.";
     main.push(section("What holds", words, [candidates(plan)]));
     main.extend(limits(plan));
     main.extend(plan.calibrated.as_ref().map(measured));
@@ -46,9 +45,9 @@ fn seconds(s: f64) -> String {
 
 fn tiles(plan: &Plan, best: &Candidate) -> Element {
     let outage = plan.outage.map_or(["–".to_owned(), String::new()], |outage| {
-        let drained = outage.drain_s.map_or("never drained".to_owned(), |s| format!("drained in {}", seconds(s)));
+        let drained = outage.drain_s.map_or("never drained".to_owned(), |s| format!("drained in {}", minutes(s)));
         let dead = if outage.dead { ", and dead letters" } else { "" };
-        [short(outage.backlog), format!("after {}, {drained}{dead}", seconds(outage.lasts_s))]
+        [short(outage.backlog), format!("after {}, {drained}{dead}", minutes(outage.lasts_s))]
     });
     let [backlog, outage] = outage;
     let cores = plan.resources.and_then(|resources| resources.cores_per_dispatcher);
@@ -76,9 +75,9 @@ fn candidates(plan: &Plan) -> Element {
             cell(seconds(one.p50_s)),
             cell(seconds(one.slo_s)),
             cell(format!("{} to {}", seconds(one.slo_low_s), seconds(one.slo_high_s))),
-            cell(loss),
-            mark(one.survives_loss, "holds", "does not"),
-            cell(format!("{} | {}", seconds(one.erlang_s), seconds(one.allen_cunneen_s))),
+            mark(one.survives_loss, &loss, &loss),
+            cell(waits(one.erlang_s)),
+            cell(waits(one.allen_cunneen_s)),
         ]
     };
     let all = plan.recommended.iter().map(|one| ("recommended", one));
@@ -86,14 +85,14 @@ fn candidates(plan: &Plan) -> Element {
     let demanded = format!("{}#", plan.slo.split(" <").next().unwrap_or_default());
     let heads = [
         "",
-        "Dispatchers x slots x prefetch",
+        "N x slots x prefetch",
         "Busy#",
         "p50#",
         &demanded,
         "95 % interval#",
         "One lost#",
-        "",
-        "Erlang C | Allen-Cunneen#",
+        "Erlang C#",
+        "Allen-Cunneen#",
     ];
     table(&heads, all.map(row))
 }
