@@ -9,6 +9,7 @@ mod instructions;
 mod load;
 mod memory;
 mod minimal;
+mod peers;
 mod process;
 mod proxy;
 mod rounds;
@@ -52,8 +53,8 @@ struct Options {
     /// Contestants, in turn
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Contestant::Shipped, Contestant::Batch, Contestant::Single])]
     contestants: Vec<Contestant>,
-    /// Threads of Quebert's runtime; 0 is one per core, as the program has it
-    #[arg(long, default_value_t = 0)]
+    /// Worker threads of Quebert's runtime; one, as the program has it
+    #[arg(long, default_value_t = 1)]
     workers: usize,
     /// CPU seconds
     #[arg(long)]
@@ -91,6 +92,22 @@ enum Contestant {
     Batch,
     /// The minimal loop that acks one by one
     Single,
+    /// Node with amqplib and undici
+    Node,
+    /// Python with aio-pika and aiohttp
+    Aio,
+    /// A Celery worker with two processes and requests
+    Celery,
+}
+
+impl Contestant {
+    /// How many of so many tasks it is measured over: a tenth of them for those that take that much longer.
+    fn share_of(self, tasks: u64) -> u64 {
+        match self {
+            Self::Shipped | Self::Batch | Self::Single | Self::Node => tasks,
+            Self::Aio | Self::Celery => tasks / 10,
+        }
+    }
 }
 
 /// The queue's type.
@@ -106,6 +123,9 @@ impl fmt::Display for Contestant {
             Self::Shipped => "shipped",
             Self::Batch => "batch",
             Self::Single => "single",
+            Self::Node => "node",
+            Self::Aio => "aio",
+            Self::Celery => "celery",
         })
     }
 }
