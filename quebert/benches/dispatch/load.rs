@@ -64,6 +64,14 @@ impl Queue {
         self.publish(urls.into_iter().enumerate().map(message)).await
     }
 
+    /// Publishes one task and waits for no confirm.
+    pub(crate) async fn send(&self, url: &str) -> Result<(), Fault> {
+        let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+        let (exchange, key, options) = ("".into(), self.name.as_str().into(), BasicPublishOptions::default());
+        drop(self.channel.basic_publish(exchange, key, options, task(url).as_bytes(), properties).await?);
+        Ok(())
+    }
+
     async fn publish(&self, messages: impl Iterator<Item = (BasicProperties, String)>) -> Result<(), Fault> {
         let mut under_way = VecDeque::new();
         for (properties, body) in messages {

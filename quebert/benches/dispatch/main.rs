@@ -6,6 +6,8 @@
 mod acks;
 mod idle;
 mod instructions;
+mod latency;
+mod little;
 mod load;
 mod memory;
 mod minimal;
@@ -65,6 +67,12 @@ struct Options {
     /// From an answer to its ack, with one slow task among fast ones
     #[arg(long)]
     acks: bool,
+    /// From being due to the executor, at 200 tasks a second
+    #[arg(long)]
+    latency: bool,
+    /// Throughput against what the window allows, with an executor of 50 ms (two minutes for each contestant)
+    #[arg(long)]
+    little: bool,
     /// Wake-ups without work
     #[arg(long)]
     idle: bool,
@@ -145,21 +153,28 @@ fn main() -> Result<(), Fault> {
 }
 
 async fn measure(options: &Options) -> Result<(), Fault> {
-    let all = ![options.cpu, options.instructions, options.acks, options.idle, options.memory].contains(&true);
+    let Options { cpu, instructions, acks, latency, little, idle, memory, .. } = *options;
+    let all = ![cpu, instructions, acks, latency, little, idle, memory].contains(&true);
     let world = world::World::start(options.queue).await?;
-    if options.cpu || all {
+    if cpu || all {
         rounds::measure(&world, options).await?;
     }
-    if options.acks || all {
+    if acks || all {
         acks::measure(&world, options).await?;
     }
-    if options.idle || all {
+    if latency || all {
+        latency::measure(&world, options).await?;
+    }
+    if little {
+        little::measure(&world, options).await?;
+    }
+    if idle || all {
         idle::measure(&world, options).await?;
     }
-    if options.memory || all {
+    if memory || all {
         memory::measure(&world, options).await?;
     }
-    if options.instructions {
+    if instructions {
         instructions::measure(&world, options).await?;
     }
     Ok(())
