@@ -41,17 +41,43 @@ impl Queue {
     /// Publishes a task for each URL, and waits until the broker has all of them.
     pub(crate) async fn fill(&self, urls: impl IntoIterator<Item = String>) -> Result<(), Fault> {
         let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+        self.publish(urls.into_iter().map(|url| (properties.clone(), task(&url)))).await
+    }
+
+    /// The same as Celery's messages: the task is the one argument of its function `deliver`.
+    pub(crate) async fn fill_celery(&self, urls: impl IntoIterator<Item = String>) -> Result<(), Fault> {
+        let message = |(number, url): (usize, String)| {
+            let id = format!("00000000-0000-4000-8000-{number:012}");
+            let mut headers = FieldTable::default();
+            for (name, value) in [("lang", "py"), ("task", "deliver"), ("id", &id), ("root_id", &id)] {
+                headers.insert(name.into(), AMQPValue::LongString(value.into()));
+            }
+            let properties = BasicProperties::default()
+                .with_delivery_mode(2)
+                .with_content_type("application/json".into())
+                .with_content_encoding("utf-8".into())
+                .with_correlation_id(id.as_str().into())
+                .with_headers(headers);
+            let rest = r#"{"callbacks":null,"errbacks":null,"chain":null,"chord":null}"#;
+            (properties, format!("[[{}],{{}},{rest}]", task(&url)))
+        };
+        self.publish(urls.into_iter().enumerate().map(message)).await
+    }
+
+    /// Publishes one task and waits for no confirm.
+    pub(crate) async fn send(&self, url: &str) -> Result<(), Fault> {
+        let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+        let (exchange, key, options) = ("".into(), self.name.as_str().into(), BasicPublishOptions::default());
+        drop(self.channel.basic_publish(exchange, key, options, task(url).as_bytes(), properties).await?);
+        Ok(())
+    }
+
+    async fn publish(&self, messages: impl Iterator<Item = (BasicProperties, String)>) -> Result<(), Fault> {
         let mut under_way = VecDeque::new();
-        for url in urls {
-            let task = task(&url);
-            let confirm = self.channel.basic_publish(
-                "".into(),
-                self.name.as_str().into(),
-                BasicPublishOptions::default(),
-                task.as_bytes(),
-                properties.clone(),
-            );
-            under_way.push_back(confirm.await?);
+        for (properties, body) in messages {
+            let (exchange, key) = ("".into(), self.name.as_str().into());
+            let options = BasicPublishOptions::default();
+            under_way.push_back(self.channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await?);
             if under_way.len() > UNCONFIRMED_MAX {
                 confirmed(&under_way.pop_front().expect("just pushed").await?)?;
             }

@@ -6,9 +6,12 @@
 mod acks;
 mod idle;
 mod instructions;
+mod latency;
+mod little;
 mod load;
 mod memory;
 mod minimal;
+mod peers;
 mod process;
 mod proxy;
 mod rounds;
@@ -52,8 +55,8 @@ struct Options {
     /// Contestants, in turn
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Contestant::Shipped, Contestant::Batch, Contestant::Single])]
     contestants: Vec<Contestant>,
-    /// Threads of Quebert's runtime; 0 is one per core, as the program has it
-    #[arg(long, default_value_t = 0)]
+    /// Worker threads of Quebert's runtime; one, as the program has it
+    #[arg(long, default_value_t = 1)]
     workers: usize,
     /// CPU seconds
     #[arg(long)]
@@ -64,6 +67,12 @@ struct Options {
     /// From an answer to its ack, with one slow task among fast ones
     #[arg(long)]
     acks: bool,
+    /// From being due to the executor, at 200 tasks a second
+    #[arg(long)]
+    latency: bool,
+    /// Throughput against what the window allows, with an executor of 50 ms (two minutes for each contestant)
+    #[arg(long)]
+    little: bool,
     /// Wake-ups without work
     #[arg(long)]
     idle: bool,
@@ -91,6 +100,22 @@ enum Contestant {
     Batch,
     /// The minimal loop that acks one by one
     Single,
+    /// Node with amqplib and undici
+    Node,
+    /// Python with aio-pika and aiohttp
+    Aio,
+    /// A Celery worker with two processes and requests
+    Celery,
+}
+
+impl Contestant {
+    /// How many of so many tasks it is measured over: a tenth of them for those that take that much longer.
+    fn share_of(self, tasks: u64) -> u64 {
+        match self {
+            Self::Shipped | Self::Batch | Self::Single | Self::Node => tasks,
+            Self::Aio | Self::Celery => tasks / 10,
+        }
+    }
 }
 
 /// The queue's type.
@@ -106,6 +131,9 @@ impl fmt::Display for Contestant {
             Self::Shipped => "shipped",
             Self::Batch => "batch",
             Self::Single => "single",
+            Self::Node => "node",
+            Self::Aio => "aio",
+            Self::Celery => "celery",
         })
     }
 }
@@ -125,21 +153,28 @@ fn main() -> Result<(), Fault> {
 }
 
 async fn measure(options: &Options) -> Result<(), Fault> {
-    let all = ![options.cpu, options.instructions, options.acks, options.idle, options.memory].contains(&true);
+    let Options { cpu, instructions, acks, latency, little, idle, memory, .. } = *options;
+    let all = ![cpu, instructions, acks, latency, little, idle, memory].contains(&true);
     let world = world::World::start(options.queue).await?;
-    if options.cpu || all {
+    if cpu || all {
         rounds::measure(&world, options).await?;
     }
-    if options.acks || all {
+    if acks || all {
         acks::measure(&world, options).await?;
     }
-    if options.idle || all {
+    if latency || all {
+        latency::measure(&world, options).await?;
+    }
+    if little {
+        little::measure(&world, options).await?;
+    }
+    if idle || all {
         idle::measure(&world, options).await?;
     }
-    if options.memory || all {
+    if memory || all {
         memory::measure(&world, options).await?;
     }
-    if options.instructions {
+    if instructions {
         instructions::measure(&world, options).await?;
     }
     Ok(())

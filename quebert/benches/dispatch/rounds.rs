@@ -2,7 +2,7 @@
 //! Ratios are taken within a round.
 
 use crate::{
-    Contestant, Fault, Options,
+    Contestant, Fault, Options, peers,
     run::Orders,
     world::{World, myself},
 };
@@ -57,10 +57,16 @@ pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Faul
 }
 
 async fn cost(world: &World, options: &Options, contestant: Contestant) -> Result<Cost, Fault> {
-    let warm_up = options.tasks / 10;
+    let tasks = contestant.share_of(options.tasks);
+    let warm_up = tasks / 10;
     let queue = world.queue().await?;
     let url = format!("{}/task", world.executor());
-    queue.fill((0..options.tasks + warm_up).map(|_| url.clone())).await?;
+    let urls = (0..tasks + warm_up).map(|_| url.clone());
+    if contestant == Contestant::Celery {
+        queue.fill_celery(urls).await?;
+    } else {
+        queue.fill(urls).await?;
+    }
     let orders = Orders {
         contestant,
         broker: world.rabbit.url(),
@@ -68,19 +74,24 @@ async fn cost(world: &World, options: &Options, contestant: Contestant) -> Resul
         window: options.window,
         slots: options.window.into(),
         warm_up,
-        tasks: options.tasks,
+        tasks,
         workers: options.workers,
         others: vec![world.broker_pid(), world.stub_pid()],
     };
-    let output = tokio::process::Command::from(myself()?).args(orders.arguments()).output().await?;
+    let output = match peers::command(&orders)? {
+        Some(mut rival) => rival.output().await?,
+        None => tokio::process::Command::from(myself()?).args(orders.arguments()).output().await?,
+    };
     queue.delete().await?;
     let text = String::from_utf8(output.stdout)?;
-    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    // Celery prints a banner first.
+    let line = text.lines().next_back().unwrap_or_default();
+    let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     let [wall, own, broker, stub] = numbers[..] else {
         return Err(format!("{contestant} failed: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
     };
-    let per = 10_000.0 / options.tasks as f64;
-    let tasks_per_second = options.tasks as f64 / wall;
+    let per = 10_000.0 / tasks as f64;
+    let tasks_per_second = tasks as f64 / wall;
     Ok(Cost { tasks_per_second, own: own * per, broker: broker * per, stub: stub * per })
 }
 

@@ -126,15 +126,15 @@ pub(crate) fn run(orders: &Orders) -> Result<(), Fault> {
     let progress = std::sync::Arc::new(Progress::new(orders));
     match orders.contestant {
         Contestant::Shipped => {
-            let runtime = match orders.workers {
-                0 => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
-                1 => current_thread()?,
-                n => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build()?,
-            };
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(orders.workers.max(1)).enable_all().build()?;
             runtime.block_on(shipped::run(orders, progress.clone()))?;
         }
         Contestant::Batch => current_thread()?.block_on(minimal::run(orders, true, progress.clone()))?,
         Contestant::Single => current_thread()?.block_on(minimal::run(orders, false, progress.clone()))?,
+        rival @ (Contestant::Node | Contestant::Aio | Contestant::Celery) => {
+            return Err(format!("{rival} is a program of its own, for --cpu alone").into());
+        }
     }
     if let Some(told) = progress.told() {
         println!("{told}");

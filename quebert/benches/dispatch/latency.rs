@@ -1,0 +1,83 @@
+//! From the moment a task is due to be published to its arrival at the executor, at an easy rate: what a dispatcher adds
+//! when nothing waits. Publisher and stub are in this process, so that both ends are read from one clock.
+
+use crate::{
+    Contestant, Fault, Options,
+    run::Orders,
+    stub,
+    world::{World, myself},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, process::Command, time::MissedTickBehavior};
+
+/// Tasks are due so far apart: 200 a second.
+const APART: Duration = Duration::from_millis(5);
+const TASKS: usize = 3_000;
+/// The first ones, while connections are opened, are not shown.
+const WARM_UP: usize = 400;
+
+pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Fault> {
+    println!("\nfrom being due to the executor, ms; {} tasks a second", 1_000 / APART.as_millis());
+    println!("{:8} {:>8} {:>8} {:>8} {:>8}", "", "p50", "p99", "max", "n");
+    for contestant in &options.contestants {
+        let mut waits = waits(world, options, *contestant).await?;
+        waits.sort();
+        let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+        println!("{contestant:8} {:>8.2} {:>8.2} {:>8.2} {:>8}", at(0.5), at(0.99), at(1.0), waits.len());
+    }
+    Ok(())
+}
+
+async fn waits(world: &World, options: &Options, contestant: Contestant) -> Result<Vec<Duration>, Fault> {
+    let arrivals: Arc<Mutex<BTreeMap<String, Instant>>> = Arc::default();
+    let executor = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}", executor.local_addr()?);
+    let noted = arrivals.clone();
+    let stub = tokio::spawn(async move {
+        while let Ok((stream, _)) = executor.accept().await {
+            let noted = noted.clone();
+            tokio::spawn(stub::answer(stream, move |path| {
+                noted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Instant::now());
+            }));
+        }
+    });
+    let queue = world.queue().await?;
+    let orders = Orders {
+        contestant,
+        broker: world.rabbit.url(),
+        queue: queue.name.clone(),
+        window: options.window,
+        slots: options.window.into(),
+        warm_up: 0,
+        tasks: TASKS as u64,
+        workers: options.workers,
+        others: Vec::new(),
+    };
+    let child = Command::from(myself()?).args(orders.arguments()).kill_on_drop(true).output();
+    let child = tokio::spawn(child);
+    let mut due = BTreeMap::new();
+    let mut ticks = tokio::time::interval(APART);
+    // Who is late catches up: a task counts from when it was due.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for number in 0..TASKS {
+        let at = ticks.tick().await.into_std();
+        let path = format!("/{number}");
+        queue.send(&format!("{url}{path}")).await?;
+        if number >= WARM_UP {
+            due.insert(path, at);
+        }
+    }
+    let output = child.await??;
+    queue.delete().await?;
+    stub.abort();
+    if !output.status.success() {
+        return Err(format!("{contestant} failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    let wait = |(path, at): (&String, &Instant)| Some(arrivals.get(path)?.saturating_duration_since(*at));
+    Ok(due.iter().filter_map(wait).collect())
+}
