@@ -3,9 +3,15 @@
 //!
 //! Not for production: everything here panics or blocks where a test would want it to.
 
+#[cfg(unix)]
+mod cluster;
+#[cfg(unix)]
+mod epmd;
 pub mod executor;
+#[cfg(unix)]
+mod process;
 #[cfg(unix)]
 pub mod rabbit;
 
 #[cfg(unix)]
-pub use rabbit::PrivateRabbit;
+pub use {cluster::PrivateCluster, rabbit::PrivateRabbit};

@@ -6,13 +6,17 @@
 //! `QUEBERT_RABBITMQ_ROOT` names the root of another system whose RabbitMQ is used instead of the installed one, as
 //! `scripts/rabbitmq4` makes it. Its programs run there by chroot, which wants root.
 
+use super::{
+    epmd::Epmd,
+    process::{Guard, blocking, reap, run, signal, wait_gone},
+};
 use std::{
     fs, io,
     net::{Ipv4Addr, TcpListener},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::Mutex,
+    process::{Command, Stdio},
+    sync::Arc,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -21,10 +25,10 @@ use std::{
 const BIN: &str = "/usr/lib/rabbitmq/bin";
 /// The root of another system to run RabbitMQ from.
 const ROOT: &str = "QUEBERT_RABBITMQ_ROOT";
-/// How long a node may take to come up: 5 to 14 s were measured on two loaded cores.
-const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long a node may take to come up: 5 to 14 s were measured on two loaded cores, and 50 s on two with 15 at work.
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// How long one `rabbitmqctl` may take: about 1 s when idle.
-const CTL_LIMIT: Duration = Duration::from_secs(60);
+const CTL_LIMIT: Duration = Duration::from_secs(120);
 
 /// A private node. Dropping it kills the node and removes its folder.
 #[derive(Debug)]
@@ -33,16 +37,17 @@ pub struct PrivateRabbit {
     node: String,
     port: u16,
     dist_port: u16,
-    epmd_port: u16,
-    epmd: Mutex<Child>,
-    guard: Mutex<Child>,
+    /// Of this node alone, or of its cluster.
+    epmd: Arc<Epmd>,
+    /// Removes what is left, also when this process is killed.
+    _guard: Guard,
 }
 
 impl PrivateRabbit {
     /// Starts a node and waits until it takes connections.
     ///
     /// # Errors
-    /// When RabbitMQ isn't installed in `/usr/lib/rabbitmq/bin`, or didn't come up within 90 s; its log is in the error.
+    /// When RabbitMQ isn't installed in `/usr/lib/rabbitmq/bin`, or didn't come up within three minutes; its log is in the error.
     pub async fn start() -> io::Result<Self> {
         Self::start_with(String::new()).await
     }
@@ -60,13 +65,16 @@ impl PrivateRabbit {
     /// # Errors
     /// As for `start`.
     pub async fn start_with_plugins(conf: String, plugins: &'static str) -> io::Result<Self> {
-        blocking(move || Self::start_blocking(&conf, plugins)).await
+        blocking(move || Self::start_blocking(&unique_name(), Arc::new(Epmd::start()?), &conf, plugins)).await
     }
 
-    fn start_blocking(conf: &str, plugins: &str) -> io::Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("quebert-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(&unique);
+    /// A node of this name, which the others of its epmd can find.
+    pub(super) async fn start_as(name: String, epmd: Arc<Epmd>, conf: String) -> io::Result<Self> {
+        blocking(move || Self::start_blocking(&name, epmd, &conf, "")).await
+    }
+
+    fn start_blocking(unique: &str, epmd: Arc<Epmd>, conf: &str, plugins: &str) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(unique);
         fs::create_dir_all(folder.join("home"))?;
         let cookie = folder.join("home/.erlang.cookie");
         fs::write(&cookie, "QUEBERTTESTCOOKIE")?;
@@ -74,27 +82,16 @@ impl PrivateRabbit {
         fs::write(folder.join("plugins"), format!("[{plugins}]."))?;
         fs::write(folder.join("rabbit.conf"), conf)?;
         fs::write(folder.join("advanced.config"), "[].")?;
-        let (port, dist_port, epmd_port) = (free_port()?, free_port()?, free_port()?);
-        // In the foreground, so that its process id is known and nobody else's epmd is ever used or ended.
-        let epmd = Command::new("epmd")
-            .args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        let guard = spawn_guard(&folder, epmd.id())?;
-        let rabbit = Self {
-            node: format!("{unique}@localhost"),
-            folder,
-            port,
-            dist_port,
-            epmd_port,
-            epmd: Mutex::new(epmd),
-            guard: Mutex::new(guard),
-        };
+        let guard = Guard::spawn(REMOVE, &[folder.as_os_str()])?;
+        let (port, dist_port) = (free_port()?, free_port()?);
+        let rabbit = Self { node: node_name(unique), folder, port, dist_port, epmd, _guard: guard };
         rabbit.launch()?;
         Ok(rabbit)
+    }
+
+    /// The name of the node, as the broker writes it.
+    pub fn name(&self) -> &str {
+        &self.node
     }
 
     /// `amqp://` address of the default virtual host, as `guest`.
@@ -120,7 +117,7 @@ impl PrivateRabbit {
     /// Runs `rabbitmqctl` with these arguments (about 1 s each) and returns what it printed.
     ///
     /// # Errors
-    /// What it printed, when it failed or took more than a minute.
+    /// What it printed, when it failed or took more than two minutes.
     pub async fn ctl(&self, args: &[&str]) -> io::Result<String> {
         let mut command = self.command("rabbitmqctl");
         command.arg("--quiet").args(args);
@@ -242,7 +239,7 @@ impl PrivateRabbit {
         let at = |name: &str| self.folder.join(name).to_string_lossy().into_owned();
         vec![
             ("HOME", at("home")),
-            ("ERL_EPMD_PORT", self.epmd_port.to_string()),
+            ("ERL_EPMD_PORT", self.epmd.port().to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", self.node.clone()),
             ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".into()),
@@ -267,13 +264,6 @@ impl Drop for PrivateRabbit {
     fn drop(&mut self) {
         self.thaw();
         self.kill();
-        let mut epmd = self.epmd.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = epmd.kill();
-        let _ = epmd.wait();
-        // The end of its input lets the guard go; it removes the folder.
-        let mut guard = self.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        drop(guard.stdin.take());
-        let _ = guard.wait();
     }
 }
 
@@ -286,23 +276,18 @@ mount --rbind /dev "$root/dev"
 mount --bind "$temp" "$root$temp"
 exec chroot "$root" "$@""#;
 
-/// A shell that waits for the end of its input, which comes with the end of this process however it ends, and then kills
-/// what is left of the node and removes its folder.
-fn spawn_guard(folder: &Path, epmd: u32) -> io::Result<Child> {
-    let script = r#"trap '' INT TERM HUP
-cat >/dev/null
-kill -KILL "$(cat "$1/pid")" "$2"
+/// Kills what is left of the node, and removes its folder.
+const REMOVE: &str = r#"kill -KILL "$(cat "$1/pid")"
 sleep 0.2
 rm -rf "$1""#;
-    Command::new("sh")
-        .args(["-c", script, "guard"])
-        .arg(folder)
-        .arg(epmd.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
+
+pub(super) fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("quebert-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(super) fn node_name(unique: &str) -> String {
+    format!("{unique}@localhost")
 }
 
 /// A port that nothing listens on now. Taken from below the range that outgoing connections use, so that a client that
@@ -333,62 +318,4 @@ fn wait_ready(pid_file: &Path, port: u16, wait: Command, log: &Path) -> io::Resu
         std::thread::sleep(Duration::from_millis(50));
     }
     run(wait, START_LIMIT).map(drop)
-}
-
-fn run(mut command: Command, limit: Duration) -> io::Result<String> {
-    use std::io::Read;
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    // Read on threads of their own, so that neither pipe can fill up and hold the child.
-    let mut out = child.stdout.take().expect("piped");
-    let mut err = child.stderr.take().expect("piped");
-    let out = std::thread::spawn(move || {
-        let mut text = String::new();
-        out.read_to_string(&mut text).map(|_| text)
-    });
-    let err = std::thread::spawn(move || {
-        let mut text = String::new();
-        err.read_to_string(&mut text).map(|_| text)
-    });
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break Some(status);
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let text = |thread: std::thread::JoinHandle<io::Result<String>>| thread.join().expect("reader does not panic");
-    let (out, err) = (text(out)?, text(err)?);
-    match status {
-        Some(status) if status.success() => Ok(out),
-        Some(status) => Err(io::Error::other(format!("{status}: {out}{err}"))),
-        None => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{out}{err}"))),
-    }
-}
-
-fn signal(name: &str, pid: u32) {
-    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
-}
-
-fn wait_gone(pid: u32) {
-    let alive = || {
-        Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-    };
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while alive() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Waits for a child on a thread of its own, so that it doesn't stay as a zombie, which would look alive.
-fn reap(mut child: Child) {
-    std::thread::spawn(move || child.wait());
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.expect("the work does not panic")
 }

@@ -1,132 +1,13 @@
-//! What RabbitMQ itself does, as far as the simulated broker does it after it: see docs/simulation-fidelity.md. Spoken to
-//! directly, since the adapter keeps most of it away from the dispatcher.
+//! Queues: what is counted, limited, too old, refused and sent round.
 
-#![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
-
+use crate::client::{Client, body, count, dead_letters_to, is_refused, quorum, text};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Error,
-    message::BasicGetMessage,
-    options::{
-        BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicRejectOptions,
-        ConfirmSelectOptions, QueueDeclareOptions,
-    },
+    BasicProperties, Error,
+    options::{BasicAckOptions, BasicRejectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
-use quebert_broker_adapter::testing::PrivateRabbit;
-use std::time::{Duration, Instant};
-use tokio::{sync::OnceCell, time::sleep};
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// One node for all tests here, each with queues of its own.
-static NODE: OnceCell<PrivateRabbit> = OnceCell::const_new();
-
-/// A connection's channel, in confirm mode.
-struct Client {
-    _connection: Connection,
-    channel: Channel,
-}
-
-/// Arguments of a queue.
-fn arguments(of: &[(&str, AMQPValue)]) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (name, value) in of {
-        table.insert((*name).into(), value.clone());
-    }
-    table
-}
-
-fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
-}
-
-fn quorum<'a>() -> (&'a str, AMQPValue) {
-    ("x-queue-type", text("quorum"))
-}
-
-fn dead_letters_to(queue: &str) -> [(&str, AMQPValue); 2] {
-    [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text(queue))]
-}
-
-impl Client {
-    async fn connect() -> Self {
-        let node = NODE.get_or_init(|| async { PrivateRabbit::start().await.unwrap() }).await;
-        let connection = Connection::connect(&node.url(), ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { _connection: connection, channel }
-    }
-
-    async fn declare(&self, queue: &str, of: &[(&str, AMQPValue)]) {
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(queue.into(), options, arguments(of)).await.unwrap();
-    }
-
-    async fn publish(&self, queue: &str, body: &str) -> Confirmation {
-        self.publish_with(queue, body, BasicProperties::default()).await
-    }
-
-    async fn publish_with(&self, queue: &str, body: &str, properties: BasicProperties) -> Confirmation {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = properties.with_delivery_mode(2);
-        let confirm = self.channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties);
-        confirm.await.unwrap().await.unwrap()
-    }
-
-    async fn get(&self, queue: &str) -> Option<BasicGetMessage> {
-        self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap()
-    }
-
-    /// Gets one, as soon as there is one.
-    async fn next(&self, queue: &str) -> BasicGetMessage {
-        let end = Instant::now() + LIMIT;
-        loop {
-            if let Some(message) = self.get(queue).await {
-                return message;
-            }
-            assert!(Instant::now() < end, "nothing came into {queue}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn give_back(&self, message: &BasicGetMessage) {
-        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        self.channel.basic_nack(message.delivery_tag, options).await.unwrap();
-    }
-
-    async fn ack(&self, message: &BasicGetMessage) {
-        self.channel.basic_ack(message.delivery_tag, BasicAckOptions::default()).await.unwrap();
-    }
-
-    async fn ready(&self, queue: &str) -> u32 {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().message_count()
-    }
-
-    async fn ready_becomes(&self, queue: &str, wanted: u32) {
-        let end = Instant::now() + LIMIT;
-        while self.ready(queue).await != wanted {
-            assert!(Instant::now() < end, "{queue} has {} ready ones", self.ready(queue).await);
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-fn body(message: &BasicGetMessage) -> &str {
-    std::str::from_utf8(&message.data).unwrap()
-}
-
-fn count(message: &BasicGetMessage) -> Option<i64> {
-    match message.properties.headers().as_ref()?.inner().get("x-delivery-count")? {
-        AMQPValue::LongLongInt(count) => Some(*count),
-        AMQPValue::LongInt(count) => Some((*count).into()),
-        other => panic!("a count as {other:?}"),
-    }
-}
-
-fn is_refused(confirmation: &Confirmation) -> bool {
-    matches!(confirmation, Confirmation::Nack(_))
-}
+use std::time::Duration;
+use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quorum_queues_count_what_comes_back_and_classic_ones_do_not() {
