@@ -16,9 +16,9 @@ use tokio::{net::TcpListener, process::Command, time::MissedTickBehavior};
 
 /// Tasks are due so far apart: 200 a second.
 const APART: Duration = Duration::from_millis(5);
-const TASKS: usize = 3_000;
+const TASKS: usize = 3_600;
 /// The first ones, while connections are opened, are not shown.
-const WARM_UP: usize = 400;
+const WARM_UP: usize = 1_000;
 
 pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Fault> {
     println!("\nfrom being due to the executor, ms; {} tasks a second", 1_000 / APART.as_millis());

@@ -154,6 +154,22 @@ fn a_drain_waits_for_heads_that_are_on_their_way() {
 }
 
 #[test]
+fn a_drain_gives_heads_back_that_wait_and_takes_no_new_ones() {
+    let mut world = one_lane();
+    world.produce("q.a", message(r#"{"id":"t","url":"http://host/","delay_ms":4000}"#));
+    world.deliver_all();
+    world.confirm_all();
+    world.deliver_all();
+    let (source, _) = world.unsettled.values().next().cloned().unwrap();
+    assert!(matches!(source, Source::Delay(_)), "the head waits here");
+    world.feed(Input::Drain { deadline: world.now.mono + 30 * SECOND });
+    assert_eq!(world.unsettled.len(), 0, "it goes back at once");
+    assert_eq!(world.queues[&source].len(), 1);
+    assert!(world.open[&source].2, "no other comes");
+    assert!(world.stopped);
+}
+
+#[test]
 fn two_tasks_without_ids_that_look_alike_are_two_tasks() {
     let mut world = one_lane();
     let anonymous = message(r#"{"url":"http://host/tick"}"#);
