@@ -250,7 +250,7 @@ test("content of real tasks can't inject markup", async () => {
   await page.locator(".event .task", { hasText: id }).first().waitFor();
   await fitsSideways(page, "feed");
   await page.goto(`${program.url}#/dead`);
-  await page.getByRole("link", { name: id }).click();
+  await page.locator(".dead").getByRole("link", { name: id }).click();
   await page.locator(".letter pre", { hasText: "onerror=" }).waitFor();
   await page.locator(".letter h2", { hasText: id }).waitFor();
   await fitsSideways(page, "a dead letter");

@@ -20,7 +20,8 @@ test("a failing task is followed to its dead letter, replayed, and succeeds, on 
   await page.getByText("This broker can’t look for waiting tasks.").waitFor();
   await page.locator(".event", { hasText: "dead letter: permanent" }).waitFor();
   await page.getByRole("link", { name: "Look among the dead letters" }).click();
-  await page.getByRole("link", { name: "rabbit", exact: true }).click();
+  // The view before this one has links of that name, too.
+  await page.locator(".dead").getByRole("link", { name: "rabbit", exact: true }).click();
   await page.locator(".letter", { hasText: "permanent" }).waitFor();
   for (const width of [360, 1600]) {
     await page.setViewportSize({ width, height: 900 });
