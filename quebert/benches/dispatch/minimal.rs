@@ -48,7 +48,8 @@ pub(crate) async fn run(orders: &Orders, batch: bool, progress: Arc<Progress>) -
     let http: Http =
         Client::builder(TokioExecutor::new()).pool_max_idle_per_host(usize::from(orders.window)).build(connector);
     let (settled, to_ack) = mpsc::channel(usize::from(orders.window));
-    let acks = batch.then(|| tokio::spawn(ack_in_batches(channel.clone(), to_ack, usize::from(orders.window).div_ceil(4))));
+    let acks =
+        batch.then(|| tokio::spawn(ack_in_batches(channel.clone(), to_ack, usize::from(orders.window).div_ceil(4))));
     let loop_ = async {
         while let Some(delivery) = consumer.next().await {
             let (http, settled, progress) = (http.clone(), batch.then(|| settled.clone()), progress.clone());
