@@ -5,13 +5,12 @@
 use crate::{
     Contestant, Fault, Options, proxy,
     run::Orders,
-    stub,
+    stub::Noting,
     world::{World, myself},
 };
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{net::TcpListener, process::Command};
 
@@ -42,18 +41,7 @@ pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Faul
 
 /// Of all fast tasks that were answered while the slow one was under way.
 async fn waits(world: &World, options: &Options, contestant: Contestant) -> Result<Vec<Duration>, Fault> {
-    let answers: Arc<Mutex<BTreeMap<String, Instant>>> = Arc::default();
-    let executor = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let url = format!("http://{}", executor.local_addr()?);
-    let noted = answers.clone();
-    let stub = tokio::spawn(async move {
-        while let Ok((stream, _)) = executor.accept().await {
-            let noted = noted.clone();
-            tokio::spawn(stub::answer(stream, move |path| {
-                noted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Instant::now());
-            }));
-        }
-    });
+    let stub = Noting::start().await?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let broker =
         world.rabbit.url().replace(&world.rabbit.port().to_string(), &listener.local_addr()?.port().to_string());
@@ -62,8 +50,8 @@ async fn waits(world: &World, options: &Options, contestant: Contestant) -> Resu
 
     let queue = world.queue().await?;
     let paths = (0..TASKS).map(|n| match n {
-        SLOW_AT => format!("{url}/wait/{}/slow", SLOW.as_millis()),
-        n => format!("{url}/wait/{}/{n}", FAST.as_millis()),
+        SLOW_AT => format!("{}/wait/{}/slow", stub.url, SLOW.as_millis()),
+        n => format!("{}/wait/{}/{n}", stub.url, FAST.as_millis()),
     });
     queue.fill(paths).await?;
     let orders = Orders {
@@ -79,12 +67,11 @@ async fn waits(world: &World, options: &Options, contestant: Contestant) -> Resu
     };
     let output = Command::from(myself()?).args(orders.arguments()).output().await?;
     queue.delete().await?;
-    stub.abort();
     proxy.abort();
     if !output.status.success() {
         return Err(format!("{contestant} failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = stub.answers();
     let acked = &seen.lock().unwrap_or_else(PoisonError::into_inner).acked;
     let slow = answers.iter().find(|(path, _)| path.ends_with("/slow")).map(|(_, at)| *at);
     let slow = slow.ok_or("the slow task was not answered")?;

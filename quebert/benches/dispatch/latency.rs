@@ -4,15 +4,14 @@
 use crate::{
     Contestant, Fault, Options,
     run::Orders,
-    stub,
+    stub::Noting,
     world::{World, myself},
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, process::Command, time::MissedTickBehavior};
+use tokio::{process::Command, time::MissedTickBehavior};
 
 /// Tasks are due so far apart: 200 a second.
 const APART: Duration = Duration::from_millis(5);
@@ -33,18 +32,7 @@ pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Faul
 }
 
 async fn waits(world: &World, options: &Options, contestant: Contestant) -> Result<Vec<Duration>, Fault> {
-    let arrivals: Arc<Mutex<BTreeMap<String, Instant>>> = Arc::default();
-    let executor = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let url = format!("http://{}", executor.local_addr()?);
-    let noted = arrivals.clone();
-    let stub = tokio::spawn(async move {
-        while let Ok((stream, _)) = executor.accept().await {
-            let noted = noted.clone();
-            tokio::spawn(stub::answer(stream, move |path| {
-                noted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Instant::now());
-            }));
-        }
-    });
+    let stub = Noting::start().await?;
     let queue = world.queue().await?;
     let orders = Orders {
         contestant,
@@ -66,18 +54,17 @@ async fn waits(world: &World, options: &Options, contestant: Contestant) -> Resu
     for number in 0..TASKS {
         let at = ticks.tick().await.into_std();
         let path = format!("/{number}");
-        queue.send(&format!("{url}{path}")).await?;
+        queue.send(&format!("{}{path}", stub.url)).await?;
         if number >= WARM_UP {
             due.insert(path, at);
         }
     }
     let output = child.await??;
     queue.delete().await?;
-    stub.abort();
     if !output.status.success() {
         return Err(format!("{contestant} failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    let arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    let arrivals = stub.answers();
     let wait = |(path, at): (&String, &Instant)| Some(arrivals.get(path)?.saturating_duration_since(*at));
     Ok(due.iter().filter_map(wait).collect())
 }

@@ -1,10 +1,16 @@
 //! The executor: answers 200 to everything, as cheaply as a TCP server can. `/wait/<ms>` answers later.
 
 use crate::Fault;
-use std::{io::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -18,6 +24,42 @@ pub(crate) async fn serve() -> Result<(), Fault> {
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(answer(stream, |_| {}));
+    }
+}
+
+/// One in this process that notes when it answered which path. Ends when it is dropped.
+pub(crate) struct Noting {
+    pub(crate) url: String,
+    answers: Arc<Mutex<BTreeMap<String, Instant>>>,
+    task: JoinHandle<()>,
+}
+
+impl Noting {
+    pub(crate) async fn start() -> Result<Self, Fault> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let answers: Arc<Mutex<BTreeMap<String, Instant>>> = Arc::default();
+        let noted = answers.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let noted = noted.clone();
+                tokio::spawn(answer(stream, move |path| {
+                    noted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Instant::now());
+                }));
+            }
+        });
+        Ok(Self { url, answers, task })
+    }
+
+    /// The last answer to each path.
+    pub(crate) fn answers(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
