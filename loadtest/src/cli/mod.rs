@@ -15,8 +15,8 @@ mod simulate;
 mod sweep;
 mod verify;
 
-use crate::{report::exit, run::ConfigError};
-use clap::{Parser, Subcommand, ValueEnum};
+use crate::{report::exit, run::ConfigError, schema::Written};
+use clap::{Parser, Subcommand};
 use std::{error::Error as _, io, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,18 +60,12 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
     Executor(executor::ExecutorArgs),
-    /// Print the JSON Schema of reports or of sweeps
+    /// Print the JSON Schema of what a verb writes
     Schema {
         /// Of what
-        #[arg(value_enum, default_value_t = SchemaOf::Report)]
-        of: SchemaOf,
+        #[arg(value_enum, default_value_t = Written::Report)]
+        of: Written,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SchemaOf {
-    Report,
-    Sweep,
 }
 
 /// Why nothing was measured.
@@ -126,7 +120,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
-        Command::Schema { of } => schema(of),
+        Command::Schema { of } => out::print(&format!("{:#}", of.schema())).map(|()| exit::OK).map_err(Error::Output),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -143,14 +137,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit::USAGE)
         }
     }
-}
-
-fn schema(of: SchemaOf) -> Result<u8, Error> {
-    let schema = match of {
-        SchemaOf::Report => crate::report::schema(),
-        SchemaOf::Sweep => crate::report::sweep_schema(),
-    };
-    Ok(out::print(&format!("{schema:#}")).map(|()| exit::OK)?)
 }
 
 /// Waits for SIGINT or SIGTERM; for ever, if neither can be waited for.

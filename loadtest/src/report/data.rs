@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of the report's schema. Version 3 says whether executors were asked over TLS. Version 2 says of each second which slots were in use, and of each process when it
-/// was looked at.
+/// The version of the report's schema. Version 3 says whether executors were asked over TLS. Version 2 says of each second which
+/// slots were in use, and of each process when it was looked at.
 pub const SCHEMA_VERSION: u32 = 3;
 
 /// The version of the sweep's schema. Version 3 says of each point which dispatchers, slots and windows it had and whether
@@ -295,19 +295,4 @@ impl Report {
             exit::OK
         }
     }
-}
-
-/// The JSON Schema of a report.
-pub fn schema() -> serde_json::Value {
-    schema_of::<Report>()
-}
-
-/// The JSON Schema of a sweep.
-pub fn sweep_schema() -> serde_json::Value {
-    schema_of::<Sweep>()
-}
-
-fn schema_of<T: JsonSchema>() -> serde_json::Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12();
-    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
