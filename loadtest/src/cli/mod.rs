@@ -1,5 +1,6 @@
 //! The command line: what there is to say, and what comes back as an exit code. What is run and judged stands elsewhere.
 
+mod certificate;
 mod chaos;
 mod compare;
 mod drain;
@@ -60,6 +61,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
     Executor(executor::ExecutorArgs),
+    /// Make a certificate for executors, and an authority that dispatchers which run are to trust
+    Certificate(certificate::CertificateArgs),
     /// Print the JSON Schema of what a verb writes
     Schema {
         /// Of what
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
+        Command::Certificate(args) => certificate::certificate(&args),
         Command::Schema { of } => out::print(&format!("{:#}", of.schema())).map(|()| exit::OK).map_err(Error::Output),
     };
     match result {

@@ -85,12 +85,11 @@ pub fn plan(question: &Question) -> Result<Plan, PlanError> {
     }
     let base = Profile {
         broker: "private-rabbitmq".into(),
-        external: Vec::new(),
         faults: Vec::new(),
         thresholds: Vec::new(),
         queues: Vec::new(),
         arrivals: "pause 1s".into(),
-        ..question.profile.clone()
+        ..question.profile.clone().without_external()
     };
     let mut config = Config::try_from(base)?;
     if config.rules.queues.len() != 1 {

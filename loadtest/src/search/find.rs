@@ -30,13 +30,13 @@ pub struct FindSpec {
     pub shape: String,
 }
 
-/// The version of [`FindMax`]. Until 3 it was the report's.
-pub(crate) const SCHEMA_VERSION: u32 = 3;
+/// The version of [`FindMax`]. Version 4 says by which certificate executors were known. Until 3 it was the report's.
+pub(crate) const SCHEMA_VERSION: u32 = 4;
 
 /// What a search came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FindMax {
-    /// 3 as this is written.
+    /// 4 as this is written.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,
