@@ -52,6 +52,11 @@ impl Hist {
         self.0.record(us).expect("it grows up to a day, and that is less than what the crate takes");
     }
 
+    /// Adds all values of another.
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("it grows up to a day, and the other has no more");
+    }
+
     /// How many values it has.
     pub fn count(&self) -> u64 {
         self.0.len()

@@ -5,6 +5,7 @@
 
 mod bucket;
 mod io;
+mod kept;
 mod server;
 mod spec;
 mod state;
@@ -12,6 +13,7 @@ mod state;
 mod tests;
 mod tls;
 
+pub use kept::{Kept, Means};
 pub use server::{Answered, Fleet, FleetError, Seen, Witness};
 pub(crate) use server::{Shared, answer};
 pub use spec::{ExecutorSpec, Limit, Load, Outage, OutageKind, RetryAfterForm};

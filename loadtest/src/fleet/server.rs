@@ -3,6 +3,7 @@
 
 use super::{
     io::{AnswerBody, Broken, Late, Line},
+    kept::Kept,
     spec::{ExecutorSpec, RetryAfterForm},
     state::{Act, Executor},
     tls::Identity,
@@ -94,6 +95,7 @@ struct Member {
     name: String,
     address: SocketAddr,
     peak: Arc<AtomicU32>,
+    kept: Arc<Mutex<Kept>>,
     server: JoinHandle<()>,
 }
 
@@ -104,6 +106,7 @@ pub(crate) struct Shared {
     clock: Clock,
     state: Mutex<Executor>,
     peak: Arc<AtomicU32>,
+    kept: Arc<Mutex<Kept>>,
     witness: Arc<dyn Witness>,
     /// Who it is over TLS; otherwise it speaks in clear.
     tls: Option<TlsAcceptor>,
@@ -131,14 +134,13 @@ impl Fleet {
             let port = ports.get(usize::from(index)).copied().unwrap_or(0);
             let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
-            let peak = Arc::new(AtomicU32::new(0));
             let shared = Arc::new(Shared {
-                peak: peak.clone(),
                 tls: tls.map(Identity::acceptor),
                 ..Shared::new(index, spec, seed, clock, witness.clone())
             });
+            let (peak, kept) = (shared.peak.clone(), shared.kept.clone());
             let server = tokio::spawn(serve(listener, address, shared));
-            members.push(Member { name: spec.name.clone(), address, peak, server });
+            members.push(Member { name: spec.name.clone(), address, peak, kept, server });
         }
         Ok(Self { members, scheme: if tls.is_some() { "https" } else { "http" } })
     }
@@ -161,6 +163,11 @@ impl Fleet {
             // Its only end is the one that was just asked for.
             drop((&mut member.server).await);
         }
+    }
+
+    /// What each of them planned and kept so far, in the order of the executors.
+    pub fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.members.iter().map(|member| member.kept.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Name, origin, and the most requests that were under way at a time, of each.
@@ -187,6 +194,7 @@ impl Shared {
             clock,
             state: Mutex::new(Executor::new(spec.clone(), seed)),
             peak: Arc::default(),
+            kept: Arc::default(),
             witness,
             tls: None,
             on_the_way: Duration::ZERO,
@@ -318,7 +326,10 @@ pub(crate) async fn answer(
     drop(Limited::new(body, BODY_MAX).collect().await);
     let after = reply.after.saturating_sub(shared.on_the_way);
     if !after.is_zero() {
+        let begun = shared.now();
         sleep(after).await;
+        let took = shared.now().saturating_sub(begun);
+        shared.kept.lock().unwrap_or_else(PoisonError::into_inner).took(&reply, after, took);
     }
     match reply.act {
         Act::Answer { status, retry_after, body_after } => {

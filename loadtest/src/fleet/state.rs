@@ -14,6 +14,8 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 pub struct Reply {
     /// After this.
     pub after: Duration,
+    /// Of that, how long it waits for others, or is slowed down by them.
+    pub line: Duration,
     /// What is done then.
     pub act: Act,
 }
@@ -100,7 +102,7 @@ impl Executor {
             return at_once(Act::Answer { status, retry_after, body_after: Duration::ZERO });
         }
         let draw = self.draw.at(task).at(attempt.into());
-        let mut after = self.work(now, draw);
+        let (mut after, line) = self.work(now, draw);
         let mut act = answer(self.status(draw, attempt));
         match (outage, &mut act) {
             (Some(OutageKind::Slow(by)), _) => after += by,
@@ -108,7 +110,7 @@ impl Executor {
             (Some(OutageKind::Truncate), _) => act = Act::Truncate,
             _ => {}
         }
-        Reply { after, act }
+        Reply { after, line, act }
     }
 
     /// A request that had arrived is over, whichever way.
@@ -130,17 +132,21 @@ impl Executor {
         StatusCode::OK
     }
 
-    /// How long until the work on it is done, the wait for a worker included.
-    fn work(&mut self, now: Duration, draw: Draw) -> Duration {
+    /// How long until the work on it is done, and how much of that is not its own: the wait for a worker, or what others under
+    /// way slow it down by.
+    fn work(&mut self, now: Duration, draw: Draw) -> (Duration, Duration) {
         let service = Duration::from_secs_f64(self.spec.latency.sample(draw.of("latency")).min(LATENCY_MAX_S));
         match self.spec.load {
-            Load::Free => service,
-            Load::Slope { slope, capacity } => service.mul_f64(1.0 + slope * f64::from(self.under_way - 1) / capacity),
+            Load::Free => (service, Duration::ZERO),
+            Load::Slope { slope, capacity } => {
+                let slower = service.mul_f64(slope * f64::from(self.under_way - 1) / capacity);
+                (service + slower, slower)
+            }
             Load::Workers(_) => {
                 let Reverse(free) = self.workers.pop().expect("there is at least one worker");
                 let done = free.max(now) + service;
                 self.workers.push(Reverse(done));
-                done - now
+                (done - now, free.saturating_sub(now))
             }
         }
     }
@@ -150,7 +156,7 @@ impl Executor {
 const LATENCY_MAX_S: f64 = 86_400.0;
 
 fn at_once(act: Act) -> Reply {
-    Reply { after: Duration::ZERO, act }
+    Reply { after: Duration::ZERO, line: Duration::ZERO, act }
 }
 
 fn answer(status: StatusCode) -> Act {

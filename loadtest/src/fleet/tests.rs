@@ -59,6 +59,21 @@ fn first_attempts_fail_and_later_ones_do_not() {
 }
 
 #[test]
+fn what_stands_in_line_is_told_from_what_is_worked_on() {
+    let of = |line: &str, arrivals: &[u64]| {
+        let mut executor = executor(line, 1);
+        let told = |ms: &u64| {
+            let reply = executor.arrive(Duration::from_millis(*ms), 1, 1);
+            (reply.after.as_millis(), reply.line.as_millis())
+        };
+        arrivals.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(of("latency=50ms", &[0, 0]), [(50, 0), (50, 0)]);
+    assert_eq!(of("latency=50ms workers=1", &[0, 10, 20, 300]), [(50, 0), (90, 40), (130, 80), (50, 0)]);
+    assert_eq!(of("latency=50ms slope=1 capacity=1", &[0, 0, 0]), [(50, 0), (100, 50), (150, 100)]);
+}
+
+#[test]
 fn what_is_too_much_is_answered_429_with_a_time() {
     let free = &mut executor("", 1);
     let mut executor = executor("limit=4/s burst=2 retry-after=date", 1);
@@ -171,6 +186,21 @@ async fn a_request_is_answered_and_told_with_its_headers() {
     assert_eq!(site.end().await, Answered::Status(StatusCode::OK, None));
     assert_eq!(*site.teller.0.lock().unwrap(), ["lt-a-7 2 Some(20) Some(1500)"]);
     assert_eq!(site.fleet.peaks().next().unwrap().2, 1);
+}
+
+/// The whole tester stands still, as on a machine that does not let it run.
+#[tokio::test]
+async fn an_answer_that_the_tester_itself_delays_is_told_as_late_and_not_as_work() {
+    let mut site = Site::start("latency=10ms workers=1").await;
+    let _stream = site.send().await;
+    while site.teller.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    site.end().await;
+    let kept = site.fleet.kept().next().unwrap();
+    let Means { work_s, line_s, late_s } = kept.means();
+    assert!((work_s, line_s) == (0.01, 0.0) && late_s > 0.085 && kept.late().count() == 1, "{kept:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of the report's schema. Version 4 says by which certificate executors were known. Version 3 says whether executors were asked over TLS. Version 2 says of each second which
+/// The version of the report's schema. Version 4 says by which certificate executors were known, how late they
+/// answered, and how busy the machine was. Version 3 says whether executors were asked over TLS. Version 2 says of each second which
 /// slots were in use, and of each process when it was looked at.
 pub const SCHEMA_VERSION: u32 = 4;
 
@@ -180,8 +181,14 @@ pub struct ProcessView {
 pub struct SelfWatch {
     /// How late tasks were handed to the broker's client.
     pub start_lag: Summary,
+    /// How much later its executors answered than they had planned; `null` if no answer took any time.
+    #[serde(default)]
+    pub answer_lag: Option<Summary>,
     /// Its share of all processors.
     pub cpu_share: f64,
+    /// The share of all processors that was busy, for whomever; `null` if that is not known.
+    #[serde(default)]
+    pub machine_cpu_share: Option<f64>,
     /// How far the wall clock drifted from the monotonic one.
     pub clock_drift_us: i64,
     /// The first refusals of the broker, in words.
@@ -191,7 +198,8 @@ pub struct SelfWatch {
 /// Something that held the system back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bottleneck {
-    /// `concurrency`, `prefetch`, `destination`, `dispatcher cpu`, `broker publish`, `executor`, `sockets`, `tester`.
+    /// `concurrency`, `prefetch`, `destination`, `dispatcher cpu`, `broker publish`, `broker cpu`,
+    /// `executor`, `sockets`, `tester`, `machine`.
     pub name: String,
     /// The share of seconds in which it did.
     pub share: f64,

@@ -1,6 +1,7 @@
 //! What holds the system back, found second by second in the dispatchers' own metrics: which resource was full while work
 //! waited. It guesses nothing that no metric shows.
 
+use super::attribution::{Cpu, Owner, owner};
 use crate::{ledger::Counts, report::Bottleneck, target::Metrics};
 
 /// A resource that is this full is called full.
@@ -28,6 +29,9 @@ pub(super) struct Evidence {
     executor: u32,
     publisher: u32,
     sockets: u32,
+    tester_cpu: u32,
+    broker_cpu: u32,
+    machine: u32,
 }
 
 impl Evidence {
@@ -39,8 +43,12 @@ impl Evidence {
         ready: Option<u64>,
         seconds: f64,
         since: &Counts,
+        cpu: Option<&Cpu>,
     ) {
         self.seconds += 1;
+        let owner = cpu.and_then(owner);
+        // Whoever gets no processor is late: that says nothing of dispatchers or broker then.
+        let starved = matches!(owner, Some(Owner::Tester | Owner::Others));
         let waits = ready.is_some_and(|ready| ready > 0);
         let any = |full: &dyn Fn(&Metrics, Option<&Metrics>) -> bool| {
             let pairs = now.iter().zip(before.iter().map(Option::as_ref).chain(std::iter::repeat(None)));
@@ -53,9 +61,14 @@ impl Evidence {
         self.prefetch +=
             u32::from(slots == 0) & any(&|now, _| waits && full_queue(now, "quebert_queue_prefetch_limit", true));
         self.destination += u32::from(slots == 0) & any(&|now, _| full_destination(now));
-        self.cpu += any(&|now, before| short_of_cpu(now, before, seconds));
+        let short = any(&|now, before| takes_cpu(now, before, seconds) || !starved && timers_late(now, before));
+        self.cpu += short.max(u32::from(owner == Some(Owner::Dispatchers)));
+        self.tester_cpu += u32::from(owner == Some(Owner::Tester));
+        self.broker_cpu += u32::from(owner == Some(Owner::Broker));
+        self.machine += u32::from(owner == Some(Owner::Others));
         let confirms = "quebert_publish_confirm_duration_seconds";
-        self.confirm += any(&|now, before| now.quantile(confirms, 0.99, before).is_some_and(|p99| p99 > CONFIRM_SLOW));
+        let slow = |p99: f64| !starved && p99 > CONFIRM_SLOW;
+        self.confirm += any(&|now, before| now.quantile(confirms, 0.99, before).is_some_and(slow));
         self.executor += any(&|now, before| limited(now, before));
         self.sockets += any(&|now, _| short_of_descriptors(now));
         let behind = since.offered > 0 && (since.published as f64) < FULL * since.offered as f64;
@@ -69,10 +82,21 @@ impl Evidence {
             ("concurrency", self.concurrency, "all slots of a queue busy while tasks waited"),
             ("prefetch", self.prefetch, "a queue's window full with idle slots while tasks waited"),
             ("destination", self.destination, "as many requests under way to one executor as it may have"),
-            ("dispatcher cpu", self.cpu, "a dispatcher near all processors, or its timers more than 20 ms late"),
+            (
+                "dispatcher cpu",
+                self.cpu,
+                "dispatchers near all processors, or a dispatcher's timers more than 20 ms late",
+            ),
             ("broker publish", self.confirm, "the broker's confirmations took more than 100 ms"),
             ("executor", self.executor, "more than a tenth of the answers said 429"),
             ("sockets", self.sockets, "a dispatcher had more than 80 % of its descriptors open"),
+            ("tester", self.tester_cpu, "the tester took most of the machine's processors, which were full"),
+            ("broker cpu", self.broker_cpu, "the broker took most of the machine's processors, which were full"),
+            (
+                "machine",
+                self.machine,
+                "processes that are not of this run took most of its processors, which were full",
+            ),
             ("tester", self.publisher, "the tester published less than the plan asked for, and nothing waited"),
         ];
         let told =
@@ -103,11 +127,14 @@ fn full_destination(now: &Metrics) -> bool {
     limits.into_iter().any(|(to, limit)| limit > 0.0 && under_way.get(&to).is_some_and(|n| *n >= FULL * limit))
 }
 
-fn short_of_cpu(now: &Metrics, before: Option<&Metrics>, seconds: f64) -> bool {
+fn takes_cpu(now: &Metrics, before: Option<&Metrics>, seconds: f64) -> bool {
     let cpu = |metrics: &Metrics| metrics.sum("process_cpu_seconds_total", &[]);
     let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-    let busy = before.is_some_and(|before| (cpu(now) - cpu(before)) / seconds > CPU_FULL * cores);
-    busy || now.quantile("quebert_runtime_timer_lag_seconds", 0.99, before).is_some_and(|p99| p99 > TIMER_LAG)
+    before.is_some_and(|before| (cpu(now) - cpu(before)) / seconds > CPU_FULL * cores)
+}
+
+fn timers_late(now: &Metrics, before: Option<&Metrics>) -> bool {
+    now.quantile("quebert_runtime_timer_lag_seconds", 0.99, before).is_some_and(|p99| p99 > TIMER_LAG)
 }
 
 fn short_of_descriptors(now: &Metrics) -> bool {
@@ -129,11 +156,15 @@ mod tests {
     use super::*;
 
     fn seconds(texts: &[(&str, u64)]) -> Vec<String> {
+        seconds_with(texts, None)
+    }
+
+    fn seconds_with(texts: &[(&str, u64)], cpu: Option<Cpu>) -> Vec<String> {
         let mut evidence = Evidence::default();
         let mut before = vec![None];
         for (text, ready) in texts {
             let now = vec![Some(Metrics::parse(text))];
-            evidence.look(&now, &before, Some(*ready), 1.0, &Counts::default());
+            evidence.look(&now, &before, Some(*ready), 1.0, &Counts::default(), cpu.as_ref());
             before = now;
         }
         evidence.bottlenecks().into_iter().map(|bottleneck| bottleneck.name).collect()
@@ -164,5 +195,22 @@ mod tests {
         assert_eq!(seconds(&[("process_open_fds 900\nprocess_max_fds 1024\n", 0)]), ["sockets"]);
         let (first, second) = (text(10, 0), text(30, 100));
         assert_eq!(seconds(&[(&first, 0), (&second, 0)]), ["executor", "dispatcher cpu"]);
+    }
+    #[test]
+    fn who_is_late_on_a_machine_that_others_fill_is_not_called_full() {
+        let late = "quebert_runtime_timer_lag_seconds_bucket{le=\"0.05\"} 0\n\
+            quebert_runtime_timer_lag_seconds_bucket{le=\"+Inf\"} 9\n\
+            quebert_publish_confirm_duration_seconds_bucket{le=\"0.5\"} 0\n\
+            quebert_publish_confirm_duration_seconds_bucket{le=\"+Inf\"} 9\n";
+        let cpu = |tester, dispatchers, broker| Some(Cpu { all: Some(1.0), tester, dispatchers, broker });
+        let told = |cpu| seconds_with(&[(late, 0)], cpu);
+        assert_eq!(told(None), ["dispatcher cpu", "broker publish"]);
+        assert_eq!(told(cpu(0.1, 0.1, 0.1)), ["machine"]);
+        assert_eq!(told(cpu(0.5, 0.3, 0.1)), ["tester"]);
+        assert_eq!(told(cpu(0.1, 0.1, 0.5)), ["dispatcher cpu", "broker publish", "broker cpu"]);
+        assert_eq!(told(Some(Cpu { all: Some(0.5), ..Cpu::default() })), ["dispatcher cpu", "broker publish"]);
+        // What a dispatcher takes itself is its own, whoever else takes more.
+        let took = [("process_cpu_seconds_total 0\n", 0), ("process_cpu_seconds_total 1000\n", 0)];
+        assert_eq!(seconds_with(&took, cpu(0.3, 0.5, 0.1)), ["dispatcher cpu"]);
     }
 }

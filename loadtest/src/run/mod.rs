@@ -1,6 +1,7 @@
 //! A run: from a profile to a report, as one function ([`run`]), or step by step ([`Session`]) for whoever wants to do
 //! something to the system in the meantime. It prints nothing.
 
+mod attribution;
 mod config;
 mod evidence;
 mod place;

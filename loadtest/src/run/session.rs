@@ -350,6 +350,7 @@ impl Session {
         if let Some(path) = ledger {
             self.book.save(path, &found).map_err(RunError::Ledger)?;
         }
+        let punctual = self.fleet.kept().collect();
         self.fleet.stop().await;
         let facts = sum::Facts {
             config: self.config,
@@ -362,6 +363,7 @@ impl Session {
             settle: self.settle,
             drift_us: self.drift,
             peaks,
+            kept: punctual,
             ended_well,
             found,
         };

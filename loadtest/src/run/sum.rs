@@ -1,11 +1,14 @@
 //! The report of a run, from all that was seen. It looks at nothing any more.
 
 use super::{
-    Config, place,
+    Config,
+    attribution::{Own, TESTER_FULL, attribute},
+    place,
     watch::{Looks, held},
 };
 use crate::{
-    figures::{Figures, HEAT_BOUNDS_US, Kind, Second, Set, Summary},
+    figures::{Figures, HEAT_BOUNDS_US, Hist, Kind, Second, Set, Summary},
+    fleet::Kept,
     ledger::{Account, Book, Counts, Findings, QueueRule},
     publish::Paced,
     quantity::Span,
@@ -14,8 +17,6 @@ use crate::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// The tester is starved when it takes more than this share of all processors.
-const CPU_SHARE_MAX: f64 = 0.8;
 /// How far the wall clock may drift from the monotonic one: moments are promised in milliseconds.
 const DRIFT_MAX_US: u64 = 20_000;
 
@@ -32,6 +33,8 @@ pub(super) struct Facts<'a> {
     pub(super) settle: Duration,
     pub(super) drift_us: i64,
     pub(super) peaks: Vec<u32>,
+    /// Of each executor.
+    pub(super) kept: Vec<Kept>,
     pub(super) ended_well: bool,
     pub(super) found: Findings,
 }
@@ -46,8 +49,16 @@ impl Facts<'_> {
         });
         let mut figures = figures;
         let start_lag = figures.total().get(Kind::StartLag).summary().unwrap_or_default();
+        let own = Own {
+            executors: self.kept.iter().map(Kept::means).collect(),
+            start_lag: Duration::from_micros(start_lag.p99_us),
+            start_lag_max: self.config.start_lag_max,
+            wait: figures.total().get(Kind::Wait).quantile(0.99),
+        };
         let tester = SelfWatch {
             start_lag,
+            answer_lag: answer_lag(&self.kept),
+            machine_cpu_share: self.looks.machine_cpu_share(),
             cpu_share: self.looks.own_cpu_share(place::cpus()),
             clock_drift_us: self.drift_us,
             refusals: self.paced.refusals.clone(),
@@ -72,18 +83,26 @@ impl Facts<'_> {
             attempt_mean_us: attempt_mean_us(self.looks),
             processes: self.looks.processes(verdict.succeeded),
             tester,
-            bottlenecks: self.looks.evidence.bottlenecks(),
+            bottlenecks: attribute(&own, self.looks.evidence.bottlenecks()),
             verdict,
             validity: Validity::default(),
             thresholds: Vec::new(),
             exit_code: 0,
         };
         report.validity = validity(&report, &self.config, self.ended_well);
+        report.validity.warnings.extend(own.warning());
         report.validity.warnings.extend(distrust(self.looks, &self.config));
         report.thresholds = self.config.thresholds.iter().map(|threshold| threshold.check(&report)).collect();
         report.exit_code = report.exit();
         report
     }
+}
+
+/// How late all executors answered.
+fn answer_lag(kept: &[Kept]) -> Option<Summary> {
+    let mut all = Hist::default();
+    kept.iter().for_each(|kept| all.add(kept.late()));
+    all.summary()
 }
 
 /// What an attempt took on average, by the dispatchers' own clocks.
@@ -172,7 +191,7 @@ fn validity(report: &Report, config: &Config, ended_well: bool) -> Validity {
         (false, false) => {}
         _ => warnings.push(late),
     }
-    if report.tester.cpu_share > CPU_SHARE_MAX {
+    if report.tester.cpu_share > TESTER_FULL {
         reasons.push(format!("the tester took {:.0} % of all processors", report.tester.cpu_share * 100.0));
     }
     if report.tester.clock_drift_us.unsigned_abs() > DRIFT_MAX_US {

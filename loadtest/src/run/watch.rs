@@ -1,12 +1,15 @@
 //! What is looked at once a second while a run goes on: the processes, the dispatchers' metrics, the queues. It keeps what
 //! a report needs, and tells whoever watches.
 
-use super::evidence::Evidence;
+use super::{attribution::Cpu, evidence::Evidence};
 use crate::{
     figures::{Kind, Summary},
     ledger::{Book, Counts},
     report::{ProcessView, Report},
-    target::{Metrics, Target, process, process::Look},
+    target::{
+        Metrics, Target, process,
+        process::{Look, Machine},
+    },
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,15 +45,19 @@ pub(super) struct Looks {
     pub(super) evidence: Evidence,
     before: Counts,
     before_at: Duration,
+    /// At the start of the run, and at the last look.
+    machine: Option<(Machine, Machine)>,
 }
 
 /// The name of this process in reports.
 const TESTER: &str = "tester";
+/// And that of a broker that was started.
+const BROKER: &str = "rabbitmq";
 
 impl Looks {
     /// With what the dispatchers said before the run.
     pub(super) fn new(first: Vec<Option<Metrics>>) -> Self {
-        Self { first, ..Self::default() }
+        Self { first, machine: process::machine().map(|now| (now, now)), ..Self::default() }
     }
 
     /// Looks, and tells.
@@ -60,6 +67,7 @@ impl Looks {
         for (name, look) in target.looks().into_iter().chain(own) {
             self.processes.entry(name).or_default().push((at.as_secs_f64(), look));
         }
+        let cpu = self.cpu(process::machine());
         let metrics = target.metrics().await;
         let left = target.left().await;
         let ready = left.map(|left| left.ready);
@@ -77,10 +85,40 @@ impl Looks {
         });
         let seconds = at.saturating_sub(self.before_at).as_secs_f64().max(1e-3);
         let since = difference(&counts, &self.before);
-        self.evidence.look(&metrics, &self.last, ready, seconds, &since);
+        self.evidence.look(&metrics, &self.last, ready, seconds, &since, cpu.as_ref());
         self.last = metrics;
         (self.before, self.before_at) = (counts, at);
         Live { at, phase: phase.to_owned(), counts, since, seconds, wait, start_lag, ready, held }
+    }
+
+    /// Who has taken the processors since the last look; `None` if that can't be told yet.
+    fn cpu(&mut self, machine: Option<Machine>) -> Option<Cpu> {
+        let (now, (_, before)) = (machine?, self.machine.as_mut()?);
+        let all_s = now.all_s - before.all_s;
+        let busy = (now.busy_s - before.busy_s) / all_s;
+        *before = now;
+        let share = |looks: &[(f64, Look)]| match looks {
+            // One that was started again begins at 0.
+            [.., (_, before), (_, now)] => Some((now.cpu_s - before.cpu_s).max(0.0) / all_s),
+            _ => None,
+        };
+        let tester = share(self.processes.get(TESTER)?)?;
+        let mut cpu = Cpu { all: Some(busy), tester, ..Cpu::default() };
+        for (name, looks) in &self.processes {
+            match &**name {
+                TESTER => {}
+                BROKER => cpu.broker += share(looks).unwrap_or(0.0),
+                _ => cpu.dispatchers += share(looks).unwrap_or(0.0),
+            }
+        }
+        (all_s > 0.0).then_some(cpu)
+    }
+
+    /// The share of the machine's processors that was busy during the run, for whomever.
+    pub(super) fn machine_cpu_share(&self) -> Option<f64> {
+        let (first, last) = self.machine?;
+        let all_s = last.all_s - first.all_s;
+        (all_s > 0.0).then(|| (last.busy_s - first.busy_s) / all_s)
     }
 
     /// What each process took, for `done` tasks.

@@ -3,7 +3,7 @@
 
 use crate::{
     fleet::Load,
-    report::{Bottleneck, Report},
+    report::Report,
     run::{Config, ConfigError, Live, Profile, RunError, Session, Standing},
 };
 use std::time::Duration;
@@ -20,10 +20,6 @@ const WAIT_SLOPE: f64 = 0.01;
 const SLOPE_SECONDS: usize = 6;
 /// The longest probe.
 const PROBE_MAX: Duration = Duration::from_secs(3600);
-/// An executor whose requests take so many times as long as its work has a line in front of it.
-const LINE: f64 = 1.3;
-/// And by at least this, in seconds: less may be the machine.
-const LINE_LEAST: f64 = 0.005;
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -165,19 +161,6 @@ impl Bench {
         };
         let grew = grew.or_else(|| wait_grew(&report));
         Ok(Probed { report, grew })
-    }
-
-    /// What held a run back: an executor with a line in front of it, which the dispatchers can't tell from slow work, and
-    /// what they saw themselves.
-    pub fn bottlenecks(&self, report: &Report) -> Vec<Bottleneck> {
-        let took = report.latency.get("attempt").map_or(0.0, |attempt| attempt.summary.mean_us / 1e6);
-        let work = self.work_s();
-        let line = (took > work * LINE && took > work + LINE_LEAST).then(|| Bottleneck {
-            name: "executor".to_owned(),
-            share: 1.0,
-            evidence: format!("requests took {:.1} ms on average, their work {:.1} ms", took * 1e3, work * 1e3),
-        });
-        line.into_iter().chain(report.bottlenecks.iter().cloned()).collect()
     }
 
     /// Ends the system, as far as it was started here.

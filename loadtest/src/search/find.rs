@@ -102,7 +102,7 @@ pub async fn find_max(
         let view = view(&bench, probe, &probed, verdict, why);
         told(&view);
         if verdict != Verdict::Kept {
-            knee.missed(probe.rate, &view.why, bench.bottlenecks(&probed.report));
+            knee.missed(probe.rate, &view.why, probed.report.bottlenecks.clone());
         }
         search.told(verdict);
         first.get_or_insert((probed.report.started_at_ms, probed.report.environment));
@@ -204,7 +204,7 @@ pub(super) fn point(bench: &Bench, series: String, report: &crate::report::Repor
     let steady = report.steady.and_then(|steady| steady.wait_p99);
     let attempts = report.latency.get("attempt").map_or(0.0, |attempt| attempt.summary.mean_us / 1e6);
     let slots = bench.slots();
-    let bottleneck = bench.bottlenecks(report).into_iter().next().map(|bottleneck| bottleneck.name);
+    let bottleneck = report.bottlenecks.first().map(|bottleneck| bottleneck.name.clone());
     SweepPoint {
         series,
         offered_per_s: report.throughput.offered_per_s,

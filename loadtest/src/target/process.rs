@@ -42,6 +42,30 @@ pub fn look(pid: u32) -> Option<Look> {
     })
 }
 
+/// What all processors together have done since the machine started, in seconds of one of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// Busy, for whomever.
+    pub busy_s: f64,
+    /// All their time.
+    pub all_s: f64,
+}
+
+/// Looks at the machine; `None` if nothing is known.
+pub fn machine() -> Option<Machine> {
+    machine_of(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// The first line: user, nice, system, idle, waiting for disks, interrupts (twice), and stolen by other machines. Guests' time is
+/// counted as that of their users already.
+fn machine_of(stat: &str) -> Option<Machine> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let ticks = fields.take(8).map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
+    let all = ticks.iter().sum::<f64>();
+    let idle = ticks.get(3)? + ticks.get(4)?;
+    Some(Machine { busy_s: (all - idle) / TICKS_PER_SECOND, all_s: all / TICKS_PER_SECOND })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +76,16 @@ mod tests {
         let me = look(std::process::id()).unwrap();
         assert!(me.rss_bytes > 100_000 && me.rss_peak_bytes >= me.rss_bytes && me.fds > 2, "{me:?}");
         assert_eq!(look(u32::MAX), None);
+        let machine = machine().unwrap();
+        assert!(0.0 < machine.busy_s && machine.busy_s <= machine.all_s, "{machine:?}");
+    }
+
+    #[test]
+    fn a_machine_is_busy_but_for_idling_and_waiting_for_disks() {
+        let stat = "cpu  400 100 300 1000 200 10 20 70 900 0\ncpu0 1 2 3 4 5 6 7 8\n";
+        assert_eq!(machine_of(stat), Some(Machine { busy_s: 9.0, all_s: 21.0 }));
+        for stat in ["", "cpu  1 2 3", "cpu  a b c d e f g h", "intr 1 2 3 4 5 6 7 8"] {
+            assert_eq!(machine_of(stat), None, "{stat:?}");
+        }
     }
 }
