@@ -92,7 +92,8 @@ async fn a_sweep_has_a_point_for_each_rate_of_each_series_and_tells_where_the_kn
     assert!(told.iter().all(|point| point.utilisation.is_some_and(|busy| (0.0..=1.0).contains(&busy))), "{told:#?}");
     // Of 80 tasks in one second, the last is done after 4 s.
     assert!(!told[1].ok && !told[3].ok && !is_broken(&swept), "{told:#?}");
-    assert_eq!(swept.notes.len(), 3, "{:?}", swept.notes);
+    assert_eq!(swept.notes.len(), 4, "{:?}", swept.notes);
+    assert!(swept.notes[3].contains("end before a backlog is seen to grow"), "{:?}", swept.notes);
     let shown = told.iter().map(|point| (point.dispatchers, point.slots, point.window));
     assert!(shown.eq([4, 4, 8, 8].map(|slots| (Some(1), Some(slots), Some(8)))), "{told:#?}");
     // Two numbers of slots are too few for a law, which is said.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// A backlog that grows for so many seconds in a row is not going to shrink.
 const GROWS_SECONDS: usize = 5;
+/// A probe that is shorter may end before that many seconds were seen to be over: nothing tells then that it was too much.
+pub(super) const GROWTH_SHOWS: Duration = Duration::from_secs(GROWS_SECONDS as u64 + 2);
 /// It must grow by this share of what has come in that time; a queue near its limit swings by less.
 const GROWS_SHARE: f64 = 0.05;
 /// Between two looks at the backlog.

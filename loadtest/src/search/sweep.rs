@@ -2,15 +2,17 @@
 //! backlog grows: what comes above shows nothing new. It draws and prints nothing.
 
 use super::{
-    bench::{Bench, BenchError, ProbeLength},
+    bench::{Bench, BenchError, GROWTH_SHOWS, ProbeLength},
     find::{BROKEN, arrivals, point},
 };
 use crate::{
+    quantity::Span,
     report::{Environment, SWEEP_SCHEMA_VERSION, Sweep, SweepPoint},
     run::{Config, Live, Profile},
-    scaling::scalings,
+    scaling::{Scaling, scalings},
     target::QueueSpec,
 };
+use std::time::Duration;
 
 /// The grid.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,10 +49,12 @@ pub async fn sweep(
     let mut points = Vec::new();
     let mut notes = Vec::new();
     let mut first = None;
+    let mut shortest = Duration::MAX;
     for (series, profile) in series(&spec)? {
         let mut bench = Bench::new(profile)?;
         for rate in &rates {
             let length = spec.length.at(*rate, bench.work_s());
+            shortest = shortest.min(length);
             let probed = bench.probe(arrivals(&spec.shape, *rate, length), true, &mut live).await?;
             let mut point = point(&bench, series.clone(), &probed.report);
             point.offered_per_s = *rate;
@@ -72,6 +76,7 @@ pub async fn sweep(
     notes.extend(best(&points));
     let scaling = scalings(&points);
     notes.extend(scaling.iter().map(|one| format!("{} ({}): {}", one.of, one.series, one.note)));
+    notes.extend(too_short(shortest, &scaling));
     Ok(Sweep {
         schema_version: SWEEP_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,6 +87,18 @@ pub async fn sweep(
         points,
         notes,
         scaling,
+    })
+}
+
+/// What is to be said where there is no law since no backlog could be seen to grow.
+fn too_short(shortest: Duration, scaling: &[Scaling]) -> Option<String> {
+    let missing = scaling.iter().any(|one| one.law.is_none());
+    (missing && shortest < GROWTH_SHOWS).then(|| {
+        format!(
+            "no scalability: probes under {} end before a backlog is seen to grow, and the shortest took {} (--probe)",
+            Span(GROWTH_SHOWS),
+            Span(shortest)
+        )
     })
 }
 
@@ -190,6 +207,21 @@ mod unit {
         let all = series(&SweepSpec { profile: rabbit, dispatchers: vec![1, 3], slots: vec![4], ..spec() }).unwrap();
         let names = all.iter().map(|(name, profile)| (&**name, profile.dispatchers)).collect::<Vec<_>>();
         assert_eq!(names, [("dispatchers=1 slots=4", 1), ("dispatchers=3 slots=4", 3)]);
+    }
+
+    #[test]
+    fn probes_that_are_too_short_for_a_law_are_told_of() {
+        let scaling = crate::report::sweep_fixture().scaling;
+        let lawless = vec![Scaling { law: None, ..scaling[0].clone() }];
+        let told = too_short(Duration::from_secs(2), &lawless).unwrap();
+        assert_eq!(
+            told,
+            "no scalability: probes under 7.00 s end before a backlog is seen to grow, and the shortest took 2.00 s (--probe)"
+        );
+        // Long enough; there is a law all the same; nobody asked for one.
+        assert_eq!(too_short(GROWTH_SHOWS, &lawless), None);
+        assert_eq!(too_short(Duration::from_secs(2), &scaling), None);
+        assert_eq!(too_short(Duration::from_secs(2), &[]), None);
     }
 
     #[test]
