@@ -113,7 +113,7 @@ pub enum Event {
         /// The status, if there was one.
         status: Option<u16>,
         /// The failure in words, if it failed.
-        detail: Option<String>,
+        detail: Option<Box<str>>,
         /// How long it took.
         duration: Duration,
         /// The trace that the task belongs to, if it came with one.
@@ -238,6 +238,25 @@ pub enum Event {
     Draining,
     /// Limits and policies were replaced.
     Reconfigured,
+}
+
+impl Event {
+    /// Whether such events come with each task, even one that succeeds at once. An observer that wants none of them
+    /// returns at once: the loop waits for it several times for each task.
+    #[inline]
+    pub const fn is_routine(&self) -> bool {
+        matches!(
+            self,
+            Self::Delivered { .. }
+                | Self::Settled { .. }
+                | Self::Waited { .. }
+                | Self::Lag { .. }
+                | Self::AttemptStarted { .. }
+                | Self::AttemptEnded { .. }
+                | Self::Held { .. }
+                | Self::DestinationInFlight { .. }
+        )
+    }
 }
 
 /// How a delivery left our hands. The text is a metric label.
