@@ -45,6 +45,11 @@ fn faults_tokens_and_crowds_are_stood() {
 }
 
 #[test]
+fn what_is_shown_is_what_was_asked_for_last() {
+    passes("late.mjs", None);
+}
+
+#[test]
 fn what_is_clicked_happens_in_the_real_program() {
     passes("live.mjs", None);
 }
