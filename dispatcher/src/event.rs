@@ -113,7 +113,7 @@ pub enum Event {
         /// The status, if there was one.
         status: Option<u16>,
         /// The failure in words, if it failed.
-        detail: Option<String>,
+        detail: Option<Box<str>>,
         /// How long it took.
         duration: Duration,
         /// The trace that the task belongs to, if it came with one.

@@ -21,6 +21,7 @@ pub mod quantity;
 pub mod report;
 pub mod run;
 pub mod scaling;
+pub mod schema;
 pub mod search;
 #[cfg(test)]
 mod selftests;

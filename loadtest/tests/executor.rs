@@ -42,6 +42,30 @@ fn get(address: &str, client: Arc<ClientConfig>) -> std::io::Result<String> {
     Ok(answer)
 }
 
+/// Where the first executor listens.
+fn address(program: &mut Program) -> String {
+    let mut line = String::new();
+    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line.trim().strip_prefix("slow https://").unwrap().to_owned()
+}
+
+#[test]
+fn executors_alone_can_be_who_they_were_at_their_last_start() {
+    let folder = std::env::temp_dir().join(format!("quebert-loadtest-certificate-{}", std::process::id()));
+    let tester = || Command::new(env!("CARGO_BIN_EXE_quebert-loadtest"));
+    let made = tester().arg("certificate").arg(&folder).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let ca = std::fs::read(folder.join("ca.pem")).unwrap();
+    for _ in 0..2 {
+        let mut command = tester();
+        command.args(["executor", "--executor=name=slow latency=1ms status=418:100%", "--tls", "--tls-cert"]);
+        command.arg(folder.join("certificate.pem")).arg("--tls-key").arg(folder.join("key.pem"));
+        let mut program = Program(command.stdout(Stdio::piped()).spawn().unwrap());
+        assert!(get(&address(&mut program), client(&ca)).unwrap().starts_with("HTTP/1.1 418"));
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn executors_alone_serve_https_to_those_who_trust_the_authority_that_they_wrote() {
     let file = std::env::temp_dir().join(format!("quebert-loadtest-ca-{}.pem", std::process::id()));
@@ -51,9 +75,7 @@ fn executors_alone_serve_https_to_those_who_trust_the_authority_that_they_wrote(
     assert_eq!(told.status.code(), Some(4), "nobody could trust it: {told:?}");
     let program = command.arg("--ca").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
     let mut program = Program(program);
-    let mut line = String::new();
-    BufReader::new(program.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("slow https://").unwrap().to_owned();
+    let address = address(&mut program);
     let ca = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(!String::from_utf8(ca.clone()).unwrap().contains("PRIVATE"), "the key stays where it is");

@@ -8,12 +8,22 @@ mod common;
 use common::quebert;
 use quebert_loadtest::{
     run::Profile,
+    schema::Written,
     search::{
         DrainSpec, FindMax, FindSpec, Limits, ProbeLength, Reason, SweepSpec, Verdict, drain, find_max, is_broken,
         sweep,
     },
 };
 use std::time::Duration;
+
+/// What is written fits the schema that is told of it.
+#[track_caller]
+fn fits(of: Written, document: &impl serde::Serialize) {
+    let validator = jsonschema::validator_for(&of.schema()).unwrap();
+    let json = serde_json::to_value(document).unwrap();
+    let faults = validator.iter_errors(&json).map(|fault| fault.to_string()).collect::<Vec<_>>();
+    assert!(faults.is_empty() && json["schema_version"] == of.version(), "{faults:?}");
+}
 
 /// Twenty tasks a second at most.
 fn profile() -> Profile {
@@ -57,6 +67,7 @@ async fn the_largest_rate_is_below_what_the_executor_can_do_and_the_executor_is_
     let json = serde_json::to_string(&found).unwrap();
     assert_eq!(serde_json::from_str::<FindMax>(&json).unwrap().summary, found.summary);
     assert_eq!(found.as_sweep().points.len(), told);
+    fits(Written::FindMax, &found);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,6 +85,7 @@ async fn a_sweep_has_a_point_for_each_rate_of_each_series_and_tells_where_the_kn
     let mut told = Vec::new();
     let swept = sweep(spec, |_| {}, |point| told.push(point.clone())).await.unwrap();
     assert_eq!(swept.points, told);
+    fits(Written::Sweep, &swept);
     let points = told.iter().map(|point| (&*point.series, point.offered_per_s)).collect::<Vec<_>>();
     let (four, eight) = ("slots=4 window=8", "slots=8 window=8");
     assert_eq!(points, [(four, 4.0), (four, 80.0), (eight, 4.0), (eight, 80.0)]);
@@ -115,4 +127,5 @@ async fn a_backlog_waits_for_the_queues_to_go_on_and_drains_no_faster_than_the_s
     let predicted = drained.backlog as f64 / 190.0;
     assert!((drained.predicted_s.unwrap() - predicted).abs() < 1e-9, "{drained}");
     assert!(drained.off.unwrap() > -0.2, "{drained}");
+    fits(Written::Drain, &drained);
 }

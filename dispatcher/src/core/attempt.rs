@@ -148,7 +148,7 @@ impl Core {
             status: outcome.status().map(|status| status.as_u16()),
             detail: match &outcome {
                 Outcome::Answered(_) => None,
-                Outcome::Failed(failure) => Some(failure.detail.clone()),
+                Outcome::Failed(failure) => Some(failure.detail.as_str().into()),
             },
             duration,
             trace,
@@ -166,7 +166,7 @@ impl Core {
         self.set_state(id, State::Reviewing);
         self.vacate(dest, lane, slot);
         if self.config.mediated {
-            self.actions.push_back(Action::Review { ticket: id, attempt, outcome, proposed });
+            self.actions.push_back(Action::Review { ticket: id, attempt, outcome: Box::new(outcome), proposed });
         } else {
             self.settle_or_park(id, proposed);
         }

@@ -163,7 +163,7 @@ pub enum Action {
         /// As it was sent.
         attempt: Box<Attempt>,
         /// What came of it.
-        outcome: Outcome,
+        outcome: Box<Outcome>,
         /// What the policies say.
         proposed: Verdict,
     },
@@ -175,7 +175,7 @@ pub enum Action {
         /// Where to.
         target: Target,
         /// What.
-        message: Message,
+        message: Box<Message>,
         /// The delivery in hand that it takes the place of; it is acked once the publish counts. `None` if that delivery is
         /// lost, as far as known here.
         replaces: Option<Tag>,

@@ -374,8 +374,8 @@ impl Shell {
             Action::GiveBack(tag) => self.broker.give_back(tag),
             Action::Publish { id, target, message, replaces } => {
                 let publish = match replaces {
-                    Some(tag) => self.broker.relocate(tag, target, message),
-                    None => self.broker.publish(target, message),
+                    Some(tag) => self.broker.relocate(tag, target, *message),
+                    None => self.broker.publish(target, *message),
                 };
                 self.jobs.push(Job::boxed(async move { Input::Published { id, result: publish.await } }));
             }
@@ -383,7 +383,7 @@ impl Shell {
                 self.jobs.push(Job::boxed(Hooks::before(self.hooks.clone(), ticket, attempt)));
             }
             Action::Review { ticket, attempt, outcome, proposed } => {
-                self.jobs.push(Job::boxed(Hooks::review(self.hooks.clone(), ticket, attempt, outcome, proposed)));
+                self.jobs.push(Job::boxed(Hooks::review(self.hooks.clone(), ticket, attempt, *outcome, proposed)));
             }
             Action::Open { source, window } => self.broker.open(source, window),
             Action::Close(source) => self.broker.close(&source),

@@ -1,6 +1,6 @@
 //! `executor`: the fleet alone, for dispatchers and tasks of somebody else. It counts, and judges nothing.
 
-use super::{Error, out, runtime};
+use super::{Error, certificate::CertificateFiles, out, runtime};
 use crate::{
     clock::Clock,
     fleet::{Answered, ExecutorSpec, Fleet, Identity, Seen, Witness},
@@ -27,12 +27,14 @@ pub(super) struct ExecutorArgs {
     /// Every fate is drawn from this
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Serve HTTPS, with a certificate for 127.0.0.1 and localhost that is made anew at each start
+    /// Serve HTTPS, with a certificate for 127.0.0.1 and localhost that is made anew at each start unless one is given
     #[arg(long)]
     tls: bool,
     /// Write the certificate authority that dispatchers must trust (their `http.ca_file`); `-` is standard output
-    #[arg(long, value_name = "FILE", requires = "tls", required_if_eq("tls", "true"))]
+    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "tls_cert")]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    certificate: CertificateFiles,
 }
 
 #[derive(Debug, Default)]
@@ -61,13 +63,23 @@ pub(super) fn executor(args: &ExecutorArgs) -> Result<u8, Error> {
     runtime()?.block_on(serve(args))
 }
 
+fn identity(args: &ExecutorArgs) -> Result<Option<Identity>, Error> {
+    let says = |text: &str| Err(Error::Usage(text.to_owned()));
+    match (&args.certificate.tls_cert, &args.certificate.tls_key, &args.ca) {
+        (Some(_), _, _) if !args.tls => says("a certificate is for --tls"),
+        (Some(certificate), Some(key), _) => Ok(Some(Identity::read(certificate.as_ref(), key.as_ref())?)),
+        (_, _, None) if args.tls => says("nobody could trust it: --tls needs --ca, or --tls-cert and --tls-key"),
+        _ => Ok(args.tls.then(Identity::new).transpose()?),
+    }
+}
+
 async fn serve(args: &ExecutorArgs) -> Result<u8, Error> {
     let specs = if args.executors.is_empty() { vec![ExecutorSpec::new("main")] } else { args.executors.clone() };
     let counter = Arc::new(Counter::default());
-    let tls = args.tls.then(Identity::new).transpose()?;
+    let tls = identity(args)?;
     let fleet = Fleet::start(&specs, &args.ports, tls.as_ref(), args.seed, Clock::start(), counter.clone()).await?;
-    if let (Some(identity), Some(path)) = (&tls, &args.ca) {
-        out::write(path, identity.ca_pem())?;
+    if let (Some(pem), Some(path)) = (tls.as_ref().and_then(Identity::ca_pem), &args.ca) {
+        out::write(path, pem)?;
     }
     for (name, origin, _) in fleet.peaks() {
         out::print(&format!("{name} {origin}"))?;

@@ -1,5 +1,6 @@
 //! The command line: what there is to say, and what comes back as an exit code. What is run and judged stands elsewhere.
 
+mod certificate;
 mod chaos;
 mod compare;
 mod drain;
@@ -15,8 +16,8 @@ mod simulate;
 mod sweep;
 mod verify;
 
-use crate::{report::exit, run::ConfigError};
-use clap::{Parser, Subcommand, ValueEnum};
+use crate::{report::exit, run::ConfigError, schema::Written};
+use clap::{Parser, Subcommand};
 use std::{error::Error as _, io, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,18 +61,14 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Run executors alone, until they are interrupted
     Executor(executor::ExecutorArgs),
-    /// Print the JSON Schema of reports or of sweeps
+    /// Make a certificate for executors, and an authority that dispatchers which run are to trust
+    Certificate(certificate::CertificateArgs),
+    /// Print the JSON Schema of what a verb writes
     Schema {
         /// Of what
-        #[arg(value_enum, default_value_t = SchemaOf::Report)]
-        of: SchemaOf,
+        #[arg(value_enum, default_value_t = Written::Report)]
+        of: Written,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SchemaOf {
-    Report,
-    Sweep,
 }
 
 /// Why nothing was measured.
@@ -126,7 +123,8 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Executor(args) => executor::executor(&args),
-        Command::Schema { of } => schema(of),
+        Command::Certificate(args) => certificate::certificate(&args),
+        Command::Schema { of } => out::print(&format!("{:#}", of.schema())).map(|()| exit::OK).map_err(Error::Output),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -143,14 +141,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit::USAGE)
         }
     }
-}
-
-fn schema(of: SchemaOf) -> Result<u8, Error> {
-    let schema = match of {
-        SchemaOf::Report => crate::report::schema(),
-        SchemaOf::Sweep => crate::report::sweep_schema(),
-    };
-    Ok(out::print(&format!("{schema:#}")).map(|()| exit::OK)?)
 }
 
 /// Waits for SIGINT or SIGTERM; for ever, if neither can be waited for.

@@ -127,7 +127,7 @@ fn profile(args: &PlanArgs, report: Option<&Report>) -> Profile {
 /// A run with one dispatcher, at a rate that it can do, with half of its slots busy.
 fn calibrate(args: &PlanArgs, profile: &Profile, rate: f64, length: &str) -> Result<Report, Error> {
     let rate = rate.min(CALIBRATION_RATE_MAX);
-    let base = Profile { broker: "private-rabbitmq".into(), faults: Vec::new(), ..profile.clone() };
+    let base = Profile { broker: "private-rabbitmq".into(), faults: Vec::new(), ..profile.clone().without_external() };
     let checked = Config::try_from(Profile { arrivals: format!("poisson {rate:.3}/s {length}"), ..base })?;
     let demand = crate::plan::demand(&checked);
     let slots = (2.0 * rate * demand.attempts_per_task * demand.work_s).ceil().clamp(4.0, 1000.0);
@@ -137,11 +137,10 @@ fn calibrate(args: &PlanArgs, profile: &Profile, rate: f64, length: &str) -> Res
         queues: vec![format!("name={queue} slots={slots}")],
         broker: args.broker.clone().unwrap_or_else(|| "embedded".to_owned()),
         dispatchers: 1,
-        external: Vec::new(),
         faults: Vec::new(),
         thresholds: Vec::new(),
         quebert: args.quebert.clone().or_else(|| profile.quebert.clone()),
-        ..profile.clone()
+        ..profile.clone().without_external()
     };
     out::tell(&format!("calibrating: {}, {slots} slots, {}", run.arrivals, run.broker));
     Ok(runtime()?.block_on(run::run(Config::try_from(run)?, |_| {}, None))?)

@@ -1,6 +1,6 @@
 //! The flags that make a profile, alike for all verbs that run one. What a verb does with it stands elsewhere.
 
-use super::Error;
+use super::{Error, certificate::CertificateFiles};
 use crate::run::Profile;
 use clap::Args;
 use std::{fs, path::PathBuf};
@@ -15,6 +15,8 @@ pub(super) struct ProfileArgs {
     /// Executors are asked over TLS, with a certificate that is made for the run and that its dispatchers trust
     #[arg(long)]
     tls: bool,
+    #[command(flatten)]
+    certificate: CertificateFiles,
     /// private-rabbitmq, embedded, an amqp:// address, or the http:// address of an API [default: embedded]
     #[arg(long)]
     broker: Option<String>,
@@ -165,6 +167,8 @@ impl ProfileArgs {
         set(&mut profile.late_grace, &self.late_grace);
         profile.require_steady |= self.require_steady;
         profile.tls |= self.tls;
+        profile.tls_cert = self.certificate.tls_cert.or(profile.tls_cert);
+        profile.tls_key = self.certificate.tls_key.or(profile.tls_key);
         lines(&mut profile.thresholds, &self.thresholds);
         lines(&mut profile.faults, &self.faults);
         Ok(profile)
@@ -203,6 +207,8 @@ mod tests {
             mix: text(&["queue=it's weight=2", "queue=b"]),
             executors: text(&["latency=exp:5ms"]),
             tls: true,
+            tls_cert: Some("my certificate.pem".into()),
+            tls_key: Some("key.pem".into()),
             queues: text(&["name=a slots=2", "name=b"]),
             broker: "amqp://me:$HOME@host/".into(),
             dispatchers: 3,

@@ -2,7 +2,7 @@
 
 use super::{Error, out};
 use crate::{
-    ledger::{LedgerFile, Verdict},
+    ledger::{Judged, LedgerFile, Verdict},
     report::exit,
 };
 use clap::Args;
@@ -19,14 +19,15 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<u8, Error> {
     let verdict = LedgerFile::open(&args.ledger)?.judge();
+    let ok = verdict.ok;
     if args.json {
-        out::print(&format!("{:#}", serde_json::to_value(&verdict).expect("a verdict is plain data")))?;
+        out::print(&serde_json::to_string_pretty(&Judged::from(verdict)).expect("a verdict is plain data"))?;
     } else {
         for line in lines(&verdict) {
             out::print(&line)?;
         }
     }
-    Ok(if verdict.ok { exit::OK } else { exit::VERIFICATION })
+    Ok(if ok { exit::OK } else { exit::VERIFICATION })
 }
 
 /// The verdict, a line for each promise.

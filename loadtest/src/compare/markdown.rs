@@ -12,7 +12,7 @@ pub fn markdown(comparison: &Comparison) -> String {
 }
 
 fn write(out: &mut String, comparison: &Comparison) -> std::fmt::Result {
-    let Comparison { answer, latency, max_regress, p99, shape, figures, notes } = comparison;
+    let Comparison { answer, latency, max_regress, p99, shape, figures, notes, .. } = comparison;
     let share = |share: f64| format!("{:.1} %", share * 100.0);
     let spans = |us: &[u64]| {
         let mut us = us.to_vec();

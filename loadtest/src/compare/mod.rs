@@ -23,16 +23,19 @@ use crate::{
     run::Profile,
 };
 use ranks::{SAMPLE_MAX, factor, ranks};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use shape::shape;
 
+/// The version of [`Comparison`].
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 /// How likely each test may be wrong, in either direction.
 const WRONG: f64 = 0.025;
 /// A shape has changed when at least this share of all tasks has moved by more than is tolerated.
 const MOVED: f64 = 0.05;
 
 /// What a comparison came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// Faster by more than the tolerance, and not by chance.
@@ -46,7 +49,7 @@ pub enum Answer {
 }
 
 /// The runs' 99th percentiles.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tail {
     /// What they say.
     pub answer: Answer,
@@ -67,7 +70,7 @@ pub struct Tail {
 }
 
 /// The shape of all values together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Body {
     /// What it says.
     pub answer: Answer,
@@ -88,7 +91,7 @@ pub struct Body {
 }
 
 /// A figure that is told, not judged: medians over the runs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// Such as `done, tasks a second`.
     pub name: String,
@@ -99,8 +102,12 @@ pub struct Figure {
 }
 
 /// A comparison.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
+    /// 1.
+    pub schema_version: u32,
+    /// The tester's version.
+    pub version: String,
     /// What it came to.
     pub answer: Answer,
     /// The latency that is compared.
@@ -163,7 +170,17 @@ pub fn compare(
         (Answer::Same, Answer::Same) => Answer::Same,
     };
     let figures = figures(before, after, kind);
-    Ok(Comparison { answer, latency: kind.name().to_owned(), max_regress, p99, shape, figures, notes })
+    Ok(Comparison {
+        schema_version: SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        answer,
+        latency: kind.name().to_owned(),
+        max_regress,
+        p99,
+        shape,
+        figures,
+        notes,
+    })
 }
 
 fn p99s(reports: &[Report], kind: Kind) -> Result<Vec<u64>, CompareError> {

@@ -16,4 +16,4 @@ pub use server::{Answered, Fleet, FleetError, Seen, Witness};
 pub(crate) use server::{Shared, answer};
 pub use spec::{ExecutorSpec, Limit, Load, Outage, OutageKind, RetryAfterForm};
 pub use state::{Act, Executor, Reply};
-pub use tls::{Identity, IdentityError};
+pub use tls::{Certified, Identity, IdentityError};

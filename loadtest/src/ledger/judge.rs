@@ -51,6 +51,27 @@ pub struct Finding {
     pub note: String,
 }
 
+/// The version of [`Judged`].
+pub(crate) const SCHEMA_VERSION: u32 = 1;
+
+/// A verdict in a file of its own, as `verify --json` writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judged {
+    /// 1.
+    pub schema_version: u32,
+    /// The tester's version: another one may judge otherwise.
+    pub version: String,
+    /// What it came to.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { schema_version: SCHEMA_VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), verdict }
+    }
+}
+
 /// The sum of a run's ledger.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {

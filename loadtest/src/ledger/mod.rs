@@ -13,5 +13,6 @@ mod tests;
 pub use book::{Book, Counts, QueueRule, Rules};
 pub use extra::{Extra, ExtraKind, Fault};
 pub use file::{LedgerFile, LedgerFileError};
-pub use judge::{Account, FaultView, Finding, Findings, Verdict};
+pub(crate) use judge::SCHEMA_VERSION;
+pub use judge::{Account, FaultView, Finding, Findings, Judged, Verdict};
 pub use record::{End, Record, Tick};

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Plan`]. Version 2 tells what speaks against the run that calibrates.
-pub(super) const SCHEMA_VERSION: u32 = 2;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 /// What a dispatcher keeps of a task besides its body: envelope, headers, timers.
 pub(super) const BYTES_PER_TASK: f64 = 4096.0;
 /// Of a request and its answer, beside the body.

@@ -14,6 +14,7 @@ mod slo;
 mod tests;
 mod text;
 
+pub(crate) use data::SCHEMA_VERSION;
 pub use data::{Candidate, Limit, Outage, Plan, Resources};
 pub use demand::{Demand, demand};
 pub use measured::{Measured, ModelError, busiest};
@@ -26,10 +27,13 @@ use crate::{
     run::{Config, ConfigError, Profile},
     simulate::Timing,
 };
-use data::{BYTES_PER_TASK, HEADER_BYTES, SCHEMA_VERSION};
+use data::{BYTES_PER_TASK, HEADER_BYTES};
 use quebert_dispatcher::backoff::{Curve, Jitter, RetryPolicy};
 use search::Search;
 use std::time::Duration;
+
+/// Rates are told by what an attempt takes, and nothing takes no time at all: a microsecond is what figures are told in.
+const ATTEMPT_LEAST_S: f64 = 1e-6;
 
 /// What a plan is asked for.
 #[derive(Debug, Clone)]
@@ -81,12 +85,11 @@ pub fn plan(question: &Question) -> Result<Plan, PlanError> {
     }
     let base = Profile {
         broker: "private-rabbitmq".into(),
-        external: Vec::new(),
         faults: Vec::new(),
         thresholds: Vec::new(),
         queues: Vec::new(),
         arrivals: "pause 1s".into(),
-        ..question.profile.clone()
+        ..question.profile.clone().without_external()
     };
     let mut config = Config::try_from(base)?;
     if config.rules.queues.len() != 1 {
@@ -95,7 +98,7 @@ pub fn plan(question: &Question) -> Result<Plan, PlanError> {
     // What is planned for is the usual day.
     config.executors.iter_mut().for_each(|executor| executor.outages.clear());
     let demand = demand(&config);
-    let attempt_s = demand.work_s + question.timing.attempt_extra().as_secs_f64();
+    let attempt_s = attempt_s(question, &demand);
     let attempts_per_s = question.rate * demand.attempts_per_task;
     let search = Search::new(question, &config, &demand);
     let (recommended, alternatives) = search.candidates();
@@ -123,10 +126,15 @@ pub fn plan(question: &Question) -> Result<Plan, PlanError> {
     })
 }
 
+/// How long an attempt takes its slot.
+fn attempt_s(question: &Question, demand: &Demand) -> f64 {
+    (demand.work_s + question.timing.attempt_extra().as_secs_f64()).max(ATTEMPT_LEAST_S)
+}
+
 /// What each resource would let through, the smallest first, in tasks a second.
 fn limits(question: &Question, config: &Config, demand: &Demand, one: &Candidate) -> Vec<Limit> {
     let (dispatchers, per_task) = (f64::from(one.dispatchers), demand.attempts_per_task);
-    let attempt_s = demand.work_s + question.timing.attempt_extra().as_secs_f64();
+    let attempt_s = attempt_s(question, demand);
     let rtt = question.timing.broker_rtt().as_secs_f64();
     let mut limits = vec![
         Limit::new("slots", dispatchers * f64::from(one.slots) / attempt_s / per_task),
@@ -140,7 +148,7 @@ fn limits(question: &Question, config: &Config, demand: &Demand, one: &Candidate
         limits.push(Limit::new("executor's rate limit", least / per_task));
     }
     let workers = config.executors.iter().filter_map(|executor| match executor.load {
-        Load::Workers(workers) => Some(f64::from(workers) / executor.latency.mean()),
+        Load::Workers(workers) => Some(f64::from(workers) / executor.latency.mean().max(ATTEMPT_LEAST_S)),
         Load::Free | Load::Slope { .. } => None,
     });
     if let Some(least) = workers.reduce(f64::min) {

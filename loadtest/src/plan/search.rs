@@ -40,7 +40,7 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(question: &'a Question, config: &'a Config, demand: &'a Demand) -> Self {
-        let attempt_s = demand.work_s + question.timing.attempt_extra().as_secs_f64();
+        let attempt_s = super::attempt_s(question, demand);
         let attempts_per_s = question.rate * demand.attempts_per_task;
         Self { question, config, demand, retry: super::retry(config), attempt_s, attempts_per_s }
     }

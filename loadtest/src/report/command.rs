@@ -20,6 +20,8 @@ fn flags(profile: &Profile) -> Vec<(&'static str, String)> {
         mix,
         executors,
         tls,
+        tls_cert,
+        tls_key,
         queues,
         broker,
         dispatchers,
@@ -55,6 +57,8 @@ fn flags(profile: &Profile) -> Vec<(&'static str, String)> {
     one("broker", broker.clone(), usual.broker);
     one("dispatchers", dispatchers.to_string(), usual.dispatchers.to_string());
     one("quebert", quebert.clone().unwrap_or_default(), String::new());
+    one("tls-cert", tls_cert.clone().unwrap_or_default(), String::new());
+    one("tls-key", tls_key.clone().unwrap_or_default(), String::new());
     one("prefix", prefix.clone(), usual.prefix);
     one("queue-type", queue_type.clone(), usual.queue_type);
     one("max-attempts", max_attempts.to_string(), usual.max_attempts.to_string());

@@ -1,6 +1,6 @@
 //! What a run came to, as data: the JSON report and its parts, thresholds over it, and what is made of it for people and
-//! for CI: a page, a summary in Markdown, JUnit's XML. It measures nothing. The JSON of a run
-//! and that of a sweep have versions, and schemas in `loadtest/schema`.
+//! for CI: a page, a summary in Markdown, JUnit's XML. It measures nothing. The schemas of
+//! what is written are listed in [`crate::schema`].
 
 mod command;
 mod data;
@@ -16,7 +16,7 @@ mod threshold;
 pub use command::command;
 pub use data::{
     Bottleneck, Environment, Latency, Part, PhaseView, ProcessView, Report, SCHEMA_VERSION, SWEEP_SCHEMA_VERSION,
-    SelfWatch, Sweep, SweepPoint, ThresholdView, Throughput, Validity, schema, sweep_schema,
+    SelfWatch, Sweep, SweepPoint, ThresholdView, Throughput, Validity,
 };
 pub use document::{Document, DocumentError};
 pub use html::{html, html_compare, html_plan, html_sweep};

@@ -1,4 +1,4 @@
-//! Thresholds, the schema, the summary and the exit codes, over a report made by hand.
+//! Thresholds, the summary and the exit codes, over a report made by hand.
 
 use super::*;
 use crate::{
@@ -7,7 +7,6 @@ use crate::{
     quantity::Unclear,
     run::Profile,
 };
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub(crate) fn report() -> Report {
@@ -165,53 +164,4 @@ fn a_name_does_not_end_its_cell_of_the_summary() {
     let mut report = report();
     report.thresholds = vec![ThresholdView { text: "wait@a|b\nc.p99<1s".into(), found: None, ok: false }];
     assert!(markdown(&report).contains("| `wait@a\\|b c.p99<1s` | nothing | **missed** |"), "{}", markdown(&report));
-}
-
-/// What is wrong with a document by its schema.
-fn faults(schema: &Value, document: &Value) -> Vec<String> {
-    let validator = jsonschema::validator_for(schema).unwrap();
-    validator.iter_errors(document).map(|fault| fault.to_string()).collect()
-}
-
-#[test]
-fn a_report_is_read_as_it_was_written_and_fits_its_schema() {
-    let report = report();
-    let mut json = serde_json::to_value(&report).unwrap();
-    assert_eq!(serde_json::from_value::<Report>(json.clone()).unwrap(), report);
-    assert_eq!(faults(&schema(), &json), Vec::<String>::new());
-    json["verdict"]["lost"] = "none".into();
-    assert_eq!(faults(&schema(), &json).len(), 1);
-}
-
-#[test]
-fn a_sweep_is_read_as_it_was_written_and_fits_its_schema() {
-    let sweep = sweep();
-    assert!(sweep.scaling[0].law.is_some(), "the fixture has everything");
-    let mut json = serde_json::to_value(&sweep).unwrap();
-    assert_eq!(faults(&sweep_schema(), &json), Vec::<String>::new());
-    let mut back = serde_json::from_value::<Sweep>(json.clone()).unwrap();
-    // Digits of a curve may be lost in JSON.
-    back.scaling.clone_from(&sweep.scaling);
-    assert_eq!(back, sweep);
-    json["scaling"][0]["law"]["alpha"]["low"] = "none".into();
-    json["points"][0]["slots"] = "many".into();
-    assert!(faults(&sweep_schema(), &json).len() > 1);
-}
-
-/// Made anew by `UPDATE_SCHEMA=1 cargo test -p quebert-loadtest --lib schema`.
-#[test]
-fn the_schemas_that_are_kept_are_the_ones_that_are_meant() {
-    let kept = [("report", schema(), SCHEMA_VERSION), ("sweep", sweep_schema(), SWEEP_SCHEMA_VERSION)];
-    for (name, schema, version) in kept {
-        let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
-        let text = format!("{schema:#}\n");
-        if std::env::var_os("UPDATE_SCHEMA").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap_or_default(),
-            text,
-            "the schema of a {name} has changed: is it still version {version}?"
-        );
-    }
 }

@@ -176,8 +176,21 @@ fn target(profile: &Profile, queues: Vec<QueueSpec>) -> Result<TargetSpec, Confi
     };
     let says = |text: &str| Err(ConfigError::Contradiction(text.to_owned()));
     let external = !profile.external.is_empty();
-    if profile.tls && external {
-        return says("tls: dispatchers that run don't trust the certificate that is made for this run");
+    match (profile.tls, &profile.tls_cert, &profile.tls_key) {
+        (true, None, None) if external => {
+            return says(
+                "tls: dispatchers that run can't trust a certificate that is made for this run; give one whose authority is \
+                 in their http.ca_file, by tls_cert and tls_key (`quebert-loadtest certificate` makes both)",
+            );
+        }
+        (_, None, None) => {}
+        (true, Some(_), Some(_)) if external => {}
+        (true, Some(_), Some(_)) => {
+            return says(
+                "tls_cert: dispatchers that are started here trust what is made for the run: tls alone is enough",
+            );
+        }
+        _ => return says("tls_cert and tls_key go together, and with tls"),
     }
     match &broker {
         BrokerSpec::Embedded if external => {
@@ -331,7 +344,16 @@ mod tests {
         refused(|p| p.dispatchers = 2, "exactly one dispatcher");
         refused(|p| p.set = vec!["retry.backoff_min=1s".into()], "requests are judged by");
         refused(|p| p.faults = vec!["kill executor".into()], "faults: kill dispatcher, kill broker");
-        refused(|p| (p.tls, p.external) = (true, vec!["http://a:1".into()]), "don't trust the certificate");
+        let running = || vec!["http://a:1".to_owned()];
+        refused(|p| (p.tls, p.external) = (true, running()), "can't trust a certificate that is made for this run");
+        refused(|p| (p.tls_cert, p.external) = (Some("a".into()), running()), "go together, and with tls");
+        let given = |p: &mut Profile| (p.tls_cert, p.tls_key) = (Some("a".into()), Some("b".into()));
+        refused(given, "go together, and with tls");
+        let ours = |p: &mut Profile| {
+            given(p);
+            p.tls = true;
+        };
+        refused(ours, "tls alone is enough");
         refused(|p| (p.arrivals, p.mix) = ("closed n=1 1s".into(), vec!["ttl=1s".into()]), "don't go together");
     }
 

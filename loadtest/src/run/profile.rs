@@ -16,6 +16,10 @@ pub struct Profile {
     pub executors: Vec<String>,
     /// Whether the executors are asked over TLS, with a certificate that is made for the run.
     pub tls: bool,
+    /// Instead of that, for dispatchers that run: a file with a certificate that they trust.
+    pub tls_cert: Option<String>,
+    /// And one with its key.
+    pub tls_key: Option<String>,
     /// The queues: a line of words for each. Those that only the mix names get the defaults.
     pub queues: Vec<String>,
     /// Where tasks wait: `private-rabbitmq`, `embedded`, an `amqp://` address, or the `http://` address of an API.
@@ -61,6 +65,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The same for dispatchers of its own: without those that run, and what they trust.
+    #[must_use]
+    pub fn without_external(self) -> Self {
+        Self { external: Vec::new(), tls_cert: None, tls_key: None, ..self }
+    }
+
     /// The same without the password of the broker's address: for reports.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
@@ -83,6 +93,8 @@ impl Default for Profile {
             mix: Vec::new(),
             executors: Vec::new(),
             tls: false,
+            tls_cert: None,
+            tls_key: None,
             queues: Vec::new(),
             broker: text("embedded"),
             dispatchers: 1,

@@ -2,7 +2,7 @@
 //! cut something does so between the steps, and tells the book of it. For planned faults that is the director.
 
 use super::{
-    Config, place, sum,
+    Config, Profile, place, sum,
     watch::{Live, Looks, held},
 };
 use crate::{
@@ -113,8 +113,8 @@ impl Session {
     /// # Errors
     /// What can't be started.
     pub async fn start(config: Config) -> Result<Self, RunError> {
-        let tls = if config.profile.tls { Some(Identity::new()?) } else { None };
-        let ca_pem = tls.as_ref().map(|identity| identity.ca_pem().to_owned());
+        let tls = identity(&config.profile)?;
+        let ca_pem = tls.as_ref().and_then(Identity::ca_pem).map(str::to_owned);
         let spec = TargetSpec { ca_pem, ..config.target.clone() };
         let target = Target::start(spec, &tag(config.profile.seed)).await?;
         Self::start_on(config, Standing { target, ports: Vec::new(), tls }).await
@@ -366,6 +366,15 @@ impl Session {
             found,
         };
         Ok((facts.report(), kept))
+    }
+}
+
+/// Who the executors are: whoever was given, or somebody new.
+fn identity(profile: &Profile) -> Result<Option<Identity>, IdentityError> {
+    match (&profile.tls_cert, &profile.tls_key) {
+        _ if !profile.tls => Ok(None),
+        (Some(certificate), Some(key)) => Identity::read(certificate.as_ref(), key.as_ref()).map(Some),
+        _ => Identity::new().map(Some),
     }
 }
 

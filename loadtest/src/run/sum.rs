@@ -79,6 +79,7 @@ impl Facts<'_> {
             exit_code: 0,
         };
         report.validity = validity(&report, &self.config, self.ended_well);
+        report.validity.warnings.extend(distrust(self.looks, &self.config));
         report.thresholds = self.config.thresholds.iter().map(|threshold| threshold.check(&report)).collect();
         report.exit_code = report.exit();
         report
@@ -196,6 +197,18 @@ fn validity(report: &Report, config: &Config, ended_well: bool) -> Validity {
         None => {}
     }
     Validity { valid: reasons.is_empty(), reasons, warnings }
+}
+
+/// What to keep in mind if dispatchers that run don't know who the executors are: nothing reaches these then.
+fn distrust(looks: &Looks, config: &Config) -> Option<String> {
+    let refused = |metrics: &Metrics| metrics.sum("quebert_dispatch_attempts_total", &[("outcome", "tls")]);
+    let all = |looks: &[Option<Metrics>]| looks.iter().flatten().map(refused).sum::<f64>();
+    let n = all(&looks.last) - all(&looks.first);
+    let told = format!(
+        "{n} attempts ended in the TLS handshake: is the authority of {} in the dispatchers' http.ca_file?",
+        config.profile.tls_cert.as_deref().unwrap_or_default()
+    );
+    (config.profile.tls_cert.is_some() && n > 0.0).then_some(told)
 }
 
 /// The dispatchers' counters beside the ledger's. After a fault they don't compare: a killed dispatcher's are gone.

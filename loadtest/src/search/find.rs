@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     quantity::Span,
-    report::{Bottleneck, Environment, SCHEMA_VERSION, SWEEP_SCHEMA_VERSION, Sweep, SweepPoint, exit},
+    report::{Bottleneck, Environment, SWEEP_SCHEMA_VERSION, Sweep, SweepPoint, exit},
     run::{Live, Profile},
     target::QueueSpec,
 };
@@ -30,10 +30,13 @@ pub struct FindSpec {
     pub shape: String,
 }
 
+/// The version of [`FindMax`]. Version 4 says by which certificate executors were known. Until 3 it was the report's.
+pub(crate) const SCHEMA_VERSION: u32 = 4;
+
 /// What a search came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FindMax {
-    /// The report's [`SCHEMA_VERSION`].
+    /// 4 as this is written.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,

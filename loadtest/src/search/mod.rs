@@ -11,7 +11,9 @@ mod sweep;
 mod tests;
 
 pub use bench::{Bench, BenchError, ProbeLength, Probed};
+pub(crate) use drain::SCHEMA_VERSION as DRAIN_SCHEMA_VERSION;
 pub use drain::{Drain, DrainSpec, drain};
+pub(crate) use find::SCHEMA_VERSION as FIND_SCHEMA_VERSION;
 pub use find::{FindMax, FindSpec, ProbeView, find_max};
 pub use machine::{Ended, Limits, Probe, Reason, Search, Verdict};
 pub use sweep::{SweepSpec, is_broken, sweep};

@@ -90,7 +90,7 @@ impl Grid {
             return Err(ConfigError::Contradiction(words.to_owned()));
         }
         // Nothing is started: what counts is that several dispatchers may share it.
-        let base = Profile { broker: "private-rabbitmq".into(), external: Vec::new(), ..profile.clone() };
+        let base = Profile { broker: "private-rabbitmq".into(), ..profile.clone().without_external() };
         let checked = Config::try_from(base.clone())?;
         let mut configs = Vec::new();
         let or = |numbers: &Option<Numbers>, other: u32| numbers.clone().map_or_else(|| vec![other], |n| n.0);

@@ -16,6 +16,7 @@ pub(crate) use grid::each;
 pub use grid::{Grid, Numbers, Prefetch, rows, simulate, suited};
 pub use model::{Unsuited, model};
 pub use outcome::{Ends, Outcome};
+pub(crate) use table::SCHEMA_VERSION;
 pub use table::{Row, Simulation, table};
 
 use schemars::JsonSchema;

@@ -12,15 +12,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-/// The version of [`Simulation`].
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+/// The version of [`Simulation`]. Version 2 has the fields of a profile that came with the report's version 4.
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 /// Shares of tasks that the distribution is told at.
 const SHARES: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
 
 /// Simulations of one profile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Simulation {
-    /// 1.
+    /// 2.
     pub schema_version: u32,
     /// The tester's version.
     pub version: String,

@@ -153,7 +153,7 @@ impl World {
                     Some(tag) => drop(self.replacing.insert(id, tag)),
                     None => drop(self.replacing.remove(&id)),
                 }
-                self.publishing.push_back((id, target, message));
+                self.publishing.push_back((id, target, *message));
             }
             Action::Emit(event) => self.events.push(event),
             Action::Steered(result) => self.steered.push(result),
