@@ -240,6 +240,25 @@ pub enum Event {
     Reconfigured,
 }
 
+impl Event {
+    /// Whether such events come with each task, even one that succeeds at once. An observer that wants none of them
+    /// returns at once: the loop waits for it several times for each task.
+    #[inline]
+    pub const fn is_routine(&self) -> bool {
+        matches!(
+            self,
+            Self::Delivered { .. }
+                | Self::Settled { .. }
+                | Self::Waited { .. }
+                | Self::Lag { .. }
+                | Self::AttemptStarted { .. }
+                | Self::AttemptEnded { .. }
+                | Self::Held { .. }
+                | Self::DestinationInFlight { .. }
+        )
+    }
+}
+
 /// How a delivery left our hands. The text is a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Settlement {

@@ -8,7 +8,7 @@ use quebert_dispatcher::{
     trace::TraceId,
 };
 use std::io::IsTerminal as _;
-use tracing::{debug, info, level_filters::LevelFilter, trace, warn};
+use tracing::{debug, enabled, info, level_filters::LevelFilter, trace, warn};
 use tracing_subscriber::{
     Layer as _, Registry, filter::Targets, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
@@ -60,36 +60,44 @@ pub struct Logs;
 
 impl Observer for Logs {
     fn observe(&self, event: &Event) {
-        match event {
-            Event::BrokerConnected => info!("connected to the broker"),
-            Event::BrokerDisconnected { reason, detail } => warn!(reason, detail, "not connected to the broker"),
-            Event::BrokerBlocked(true) => warn!("the broker takes no publishes for now"),
-            Event::BrokerBlocked(false) => info!("the broker takes publishes again"),
-            Event::SourceFailed { source: Source::Queue(queue), detail } => {
-                warn!(queue = &**queue, detail, "queue can't be opened; it is tried again");
-            }
-            Event::SourceFailed { source: Source::Delay(step), detail } => {
-                warn!(delay_ms = step.length().as_millis(), detail, "delay queue can't be opened; it is tried again");
-            }
-            Event::LaneOpen { lane, open: true } => info!(lane = &**lane, "lane open"),
-            Event::LaneOpen { lane, open: false } => info!(lane = &**lane, "lane closed"),
-            Event::Draining => info!("draining: nothing new starts"),
-            Event::Reconfigured => info!("limits and policies replaced"),
-            Event::HookFailed { hook, phase, detail } => warn!(hook = &**hook, phase, detail, "mediator failed"),
-            Event::Published { purpose, result, duration } if *result != "ack" => {
-                debug!(purpose = purpose.label(), result, ms = duration.as_millis(), "publish not confirmed");
-            }
-            Event::UnknownFields { lane, fields } => {
-                debug!(lane = &**lane, fields = fields.join(","), "message with unknown fields");
-            }
-            Event::DestinationTrusted { destination, trusted: false } => {
-                info!(%destination, "destination went silent: one slot, until it answers");
-            }
-            Event::DestinationTrusted { destination, trusted: true } => {
-                info!(%destination, "destination answers again");
-            }
-            _ => of_task(event),
+        // What comes with each task is told from debug on.
+        if !event.is_routine() || enabled!(tracing::Level::DEBUG) {
+            log(event);
         }
+    }
+}
+
+#[inline(never)]
+fn log(event: &Event) {
+    match event {
+        Event::BrokerConnected => info!("connected to the broker"),
+        Event::BrokerDisconnected { reason, detail } => warn!(reason, detail, "not connected to the broker"),
+        Event::BrokerBlocked(true) => warn!("the broker takes no publishes for now"),
+        Event::BrokerBlocked(false) => info!("the broker takes publishes again"),
+        Event::SourceFailed { source: Source::Queue(queue), detail } => {
+            warn!(queue = &**queue, detail, "queue can't be opened; it is tried again");
+        }
+        Event::SourceFailed { source: Source::Delay(step), detail } => {
+            warn!(delay_ms = step.length().as_millis(), detail, "delay queue can't be opened; it is tried again");
+        }
+        Event::LaneOpen { lane, open: true } => info!(lane = &**lane, "lane open"),
+        Event::LaneOpen { lane, open: false } => info!(lane = &**lane, "lane closed"),
+        Event::Draining => info!("draining: nothing new starts"),
+        Event::Reconfigured => info!("limits and policies replaced"),
+        Event::HookFailed { hook, phase, detail } => warn!(hook = &**hook, phase, detail, "mediator failed"),
+        Event::Published { purpose, result, duration } if *result != "ack" => {
+            debug!(purpose = purpose.label(), result, ms = duration.as_millis(), "publish not confirmed");
+        }
+        Event::UnknownFields { lane, fields } => {
+            debug!(lane = &**lane, fields = fields.join(","), "message with unknown fields");
+        }
+        Event::DestinationTrusted { destination, trusted: false } => {
+            info!(%destination, "destination went silent: one slot, until it answers");
+        }
+        Event::DestinationTrusted { destination, trusted: true } => {
+            info!(%destination, "destination answers again");
+        }
+        _ => of_task(event),
     }
 }
 

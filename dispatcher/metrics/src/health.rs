@@ -67,14 +67,8 @@ impl Health {
         all
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observer for Health {
-    fn observe(&self, event: &Event) {
-        // Locked only for what matters here: most events come with each task.
+    #[inline(never)]
+    fn note(&self, event: &Event) {
         match event {
             Event::BrokerConnected => self.state().connected = true,
             Event::BrokerDisconnected { .. } => {
@@ -89,6 +83,18 @@ impl Observer for Health {
             Event::LanePaused { lane, paused: false } => drop(self.state().paused.remove(lane)),
             Event::Draining => self.drain(),
             _ => {}
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Health {
+    fn observe(&self, event: &Event) {
+        if !event.is_routine() {
+            self.note(event);
         }
     }
 }

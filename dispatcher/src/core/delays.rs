@@ -254,7 +254,12 @@ impl Core {
         }
         next.published_at = Some(self.now.mono);
         let (target, message, replaces) = (next.target.clone(), next.message.clone(), head.tag);
-        self.actions.push_back(Action::Publish { id: PublishId(Mover::Head(id)), target, message: Box::new(message), replaces });
+        self.actions.push_back(Action::Publish {
+            id: PublishId(Mover::Head(id)),
+            target,
+            message: Box::new(message),
+            replaces,
+        });
     }
 
     pub(super) fn on_head_published(&mut self, id: HeadId, result: Result<(), PublishError>) {

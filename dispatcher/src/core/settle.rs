@@ -244,7 +244,12 @@ impl Core {
         if planted!(AckBeforeConfirm) && next.failures == 0 {
             self.actions.extend(replaces.take().map(Action::Ack));
         }
-        self.actions.push_back(Action::Publish { id: PublishId(Mover::Ticket(id)), target, message: Box::new(message), replaces });
+        self.actions.push_back(Action::Publish {
+            id: PublishId(Mover::Ticket(id)),
+            target,
+            message: Box::new(message),
+            replaces,
+        });
     }
 
     pub(super) fn on_ticket_published(&mut self, id: TicketId, result: &Result<(), PublishError>) {

@@ -18,8 +18,8 @@ use crate::{
     wire::Timestamp,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use sha2::{Digest, Sha256};
 use template::Template;
 use text::{Dates, Digits, Values};
@@ -68,18 +68,28 @@ impl RequestBuilder {
     /// The user's headers keep their order; names that Quebert sets, hop-by-hop headers and those that describe the
     /// connection are left out, wherever they came from.
     pub fn build(&mut self, attempt: &Attempt, now: Timestamp) -> Request {
+        self.request(attempt, attempt.task.url.clone(), attempt.task.body.clone(), now)
+    }
+
+    /// The same, for an attempt that no mediator looks at afterwards: its URL and body are moved into the request.
+    pub fn build_from(&mut self, attempt: &mut Attempt, now: Timestamp) -> Request {
+        let (url, body) = (std::mem::take(&mut attempt.task.url), std::mem::take(&mut attempt.task.body));
+        self.request(attempt, url, body, now)
+    }
+
+    fn request(&mut self, attempt: &Attempt, url: Uri, body: Bytes, now: Timestamp) -> Request {
         let task = &attempt.task;
         let mut values = Values::new();
         let second = self.second.value(now);
         let headers = self.template(attempt).fill(attempt, &second, &mut values);
         let mut own = Own { headers, values };
         own.add_users(&task.headers);
-        self.prove(&mut own, attempt, &second);
+        self.prove(&mut own, attempt, &body, &second);
         self.tell(&mut own, attempt);
         let span = trace(&mut own, &attempt.trace);
-        let mut http = http::Request::new(task.body.clone());
+        let mut http = http::Request::new(body);
         *http.method_mut() = task.method.clone();
-        *http.uri_mut() = task.url.clone();
+        *http.uri_mut() = url;
         *http.headers_mut() = own.headers;
         if let Some(span) = span {
             http.extensions_mut().insert(span);
@@ -96,15 +106,14 @@ impl RequestBuilder {
     }
 
     /// That it comes from us, and whole.
-    fn prove(&self, own: &mut Own, attempt: &Attempt, second: &HeaderValue) {
-        let task = &attempt.task;
+    fn prove(&self, own: &mut Own, attempt: &Attempt, body: &Bytes, second: &HeaderValue) {
         if let Some(signer) = &self.signer {
             let second = second.to_str().expect("digits");
-            let id = webhook_id(task.id.as_str());
-            own.set(name::WEBHOOK_SIGNATURE, |out| signer.sign(&id, second, &task.body, out));
+            let id = webhook_id(attempt.task.id.as_str());
+            own.set(name::WEBHOOK_SIGNATURE, |out| signer.sign(&id, second, body, out));
         }
         if self.content_digest {
-            let digest = STANDARD.encode(Sha256::digest(&task.body));
+            let digest = STANDARD.encode(Sha256::digest(body));
             own.set(name::CONTENT_DIGEST, |out| {
                 for part in ["sha-256=:", &digest, ":"] {
                     out.put_slice(part.as_bytes());
@@ -227,8 +236,7 @@ fn is_reserved(name: &HeaderName) -> bool {
 mod tests {
     use super::*;
     use crate::signing::Secret;
-    use bytes::Bytes;
-    use http::{Method, Uri};
+    use http::Method;
     use quebert_wire::{Destination, RetryOverrides, Task, TaskId};
     use std::time::Duration;
 
@@ -315,6 +323,19 @@ mod tests {
                 "webhook-timestamp: 1700000000",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_moved_into_the_request_is_the_same_as_what_is_copied() {
+        let secret: Secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".parse().unwrap();
+        let mut builder = RequestBuilder::new(Signer::new([&secret])).content_digest(true);
+        let mut attempt = attempt("t-1");
+        let copied = builder.build(&attempt, NOW);
+        let moved = builder.build_from(&mut attempt, NOW);
+        assert_eq!(lines(&moved), lines(&copied));
+        assert_eq!((moved.http.uri(), moved.http.body()), (copied.http.uri(), copied.http.body()));
+        assert_eq!((moved.destination, moved.timeout), (copied.destination, copied.timeout));
+        assert!(attempt.task.body.is_empty(), "it was moved");
     }
 
     #[test]

@@ -365,8 +365,13 @@ impl Shell {
                     observer.observe(&event);
                 }
             }
-            Action::Send { ticket, attempt, timeout } => {
-                let request = Request { timeout, ..self.requests.build(&attempt, now.wall) };
+            Action::Send { ticket, mut attempt, timeout } => {
+                let request = if self.hooks.is_empty() {
+                    self.requests.build_from(&mut attempt, now.wall)
+                } else {
+                    self.requests.build(&attempt, now.wall)
+                };
+                let request = Request { timeout, ..request };
                 let answer = self.transport.send(request);
                 self.jobs.push(Job::sending(ticket, attempt, answer));
             }

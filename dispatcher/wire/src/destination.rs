@@ -65,10 +65,9 @@ impl Destination {
         let mut rest = &mut text[..];
         match host {
             // Part by part, as this is done for each task: formatting takes twice as long.
-            Host::Name(name) => [scheme, "://", name, ":"]
+            Host::Name(name) => [scheme.as_bytes(), b"://", name.as_bytes(), b":", Digits::of(port).as_bytes()]
                 .iter()
-                .try_for_each(|part| rest.write_all(part.as_bytes()))
-                .and_then(|()| write!(rest, "{port}")),
+                .try_for_each(|part| rest.write_all(part)),
             Host::V6(address) => write!(rest, "{scheme}://[{address}]:{port}"),
         }
         .map_err(|_| DestinationError::Host)?;
@@ -110,6 +109,30 @@ impl Destination {
     }
 }
 
+/// A port as text.
+struct Digits {
+    text: [u8; 5],
+    from: usize,
+}
+
+impl Digits {
+    fn of(port: u16) -> Self {
+        let (mut text, mut from, mut rest) = ([0; 5], 5, port);
+        loop {
+            from -= 1;
+            text[from] = b'0' + u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
+            if rest == 0 {
+                return Self { text, from };
+            }
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[self.from..]
+    }
+}
+
 enum Host<'a> {
     Name(&'a str),
     V6(Ipv6Addr),
@@ -125,13 +148,13 @@ fn split(authority: &str) -> Result<(Host<'_>, Option<&str>), DestinationError> 
         };
         return Ok((Host::V6(address), port));
     }
-    let (host, port) = match authority.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
+    let (host, port) = match authority.bytes().position(|b| b == b':') {
+        Some(at) => (&authority[..at], Some(&authority[at + 1..])),
         None => (authority, None),
     };
     // Stricter than RFC 3986, which allows percent-encoding and more: no such name can be resolved.
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if host.is_empty() || host.len() > HOST_MAX || !host.bytes().all(valid) {
+    if host.is_empty() || host.len() > HOST_MAX || !host.bytes().fold(true, |all, b| all & valid(b)) {
         return Err(DestinationError::Host);
     }
     Ok((Host::Name(host), port))

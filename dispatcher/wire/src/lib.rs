@@ -6,6 +6,7 @@
 //! An [`Envelope`] is a task as typed, a [`Task`] one that was checked; [`decode`] leads from a [`Message`] to the task,
 //! [`Envelope::to_message`] from the envelope to the message.
 
+mod ascii;
 pub mod bookkeeping;
 mod check;
 mod codec;

@@ -1,6 +1,6 @@
 //! A task's identity. How it is drawn is not decided here: clock and entropy come from the caller.
 
-use crate::{Timestamp, limits::ID_LEN_MAX};
+use crate::{Timestamp, ascii::is_visible, limits::ID_LEN_MAX};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// A task's id: 1 to 128 visible ASCII characters. Cloning shares the text.
@@ -38,7 +38,7 @@ impl TaskId {
         if text.len() > ID_LEN_MAX {
             return Err(TaskIdError::TooLong(text.len()));
         }
-        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if !is_visible(text) {
             return Err(TaskIdError::Character);
         }
         Ok(Self(text.into()))

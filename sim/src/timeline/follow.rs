@@ -222,7 +222,9 @@ impl<'a> Follow<'a> {
                 }
             }
             (Event::AttemptEnded { number, class, status, detail, .. }, Some(task)) => {
-                let text = detail.as_deref().map_or_else(|| status.map_or((*class).to_owned(), |s| s.to_string()), str::to_owned);
+                let text = detail
+                    .as_deref()
+                    .map_or_else(|| status.map_or((*class).to_owned(), |s| s.to_string()), str::to_owned);
                 self.attempt_ended(host, at, (task, *number), *status, &text);
             }
             (Event::Settled { .. }, Some(task)) => drop(self.settled.insert((host, task), at)),

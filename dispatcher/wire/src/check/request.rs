@@ -4,7 +4,9 @@ use super::{
     Report, shown,
     violation::ViolationKind::{Malformed, NotAllowed, Reserved},
 };
-use crate::{Binary, Destination, DestinationError, HeaderValues, Json, header, limits::METHOD_BYTES_MAX};
+use crate::{
+    Binary, Destination, DestinationError, HeaderValues, Json, ascii::is_visible, header, limits::METHOD_BYTES_MAX,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::CONTENT_TYPE};
 use std::collections::BTreeMap;
@@ -37,14 +39,15 @@ pub(super) fn target(field: &str, url: String, report: &mut Report<'_>) -> Optio
         return None;
     }
     // `Uri` would take other bytes as they are.
-    if !url.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_visible(&url) {
         report.add(Malformed, field, "has a character that must be percent-encoded (or punycode in the host)");
         return None;
     }
     // `Uri` can't read all URLs of other schemes (`mailto:`, `file:///`), but they are understood.
-    let other_scheme = url
-        .split_once(':')
-        .is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https"));
+    let other_scheme = !["http:", "https:"].iter().any(|usual| url.starts_with(usual))
+        && url
+            .split_once(':')
+            .is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https"));
     let error = if other_scheme { DestinationError::Scheme } else { DestinationError::NotAUrl };
     let parsed = Uri::try_from(url).map_err(|_| error);
     match parsed.and_then(|uri| Destination::of(&uri).map(|destination| (uri, destination))) {

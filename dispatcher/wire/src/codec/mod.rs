@@ -53,7 +53,12 @@ impl Codecs {
 
     /// The codec for a content type. None at all, or an empty one, is JSON; parameters don't matter.
     pub fn find(&self, content_type: Option<&str>) -> Option<&dyn Codec> {
-        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let content_type = content_type.unwrap_or_default();
+        // Almost every message says what the first codec is called, to the letter.
+        if let Some(first) = self.0.first().filter(|first| first.content_types().contains(&content_type)) {
+            return Some(&**first);
+        }
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
         let essence = if essence.is_empty() { "application/json" } else { essence };
         self.0.iter().find(|c| c.content_types().iter().any(|pattern| matches(pattern, essence))).map(|c| &**c)
     }
