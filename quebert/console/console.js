@@ -299,9 +299,13 @@ function shortcut(event) {
   else if (event.key === "r") view.refresh ? view.refresh() : poll();
   else if (event.key === "p") $("[data-pause]")?.click();
   else if (event.key === "/") {
-    if (!$("[data-search]")) location.hash = "#/dead";
-    // The view opens with the change of the address, which is told a moment later.
-    setTimeout(() => $("[data-search]")?.focus());
+    const focus = () => $("[data-search]")?.focus();
+    if ($("[data-search]")) focus();
+    else {
+      // The view opens when the change of the address is told, a moment later.
+      window.addEventListener("hashchange", focus, { once: true });
+      location.hash = "#/dead";
+    }
   } else return;
   event.preventDefault();
 }

@@ -27,6 +27,7 @@ let reload = () => {};
 export function dead(root, key, params) {
   // What the address says now; the list's links and requests go by it.
   const at = { params, letter: null };
+  let reading = null;
   const list = listing(at);
   const detail = h("section", { class: "letter", "aria-label": "Dead letter" });
   const split = h("div", { class: "split" }, list.node, detail);
@@ -37,6 +38,7 @@ export function dead(root, key, params) {
     update: list.update,
     refresh: list.load,
     end() {
+      reading?.abort();
       list.end();
       reload = () => {};
     },
@@ -57,7 +59,10 @@ export function dead(root, key, params) {
     list.mark();
     const within = detail.contains(document.activeElement);
     detail.replaceChildren();
-    if (letter) showLetter(detail, at);
+    // What was asked for of another letter may not come into this one's place.
+    reading?.abort();
+    reading = new AbortController();
+    if (letter) showLetter(detail, at, reading.signal);
     else detail.append(h("p", { class: "empty" }, "Choose a dead letter to see its attempts, its headers and its body."));
     if (!letter && before && within) list.focus(before);
   }
@@ -267,15 +272,16 @@ function letterRow({ key }, at) {
   };
 }
 
-async function showLetter(root, { letter: key, params }) {
+async function showLetter(root, { letter: key, params }, left) {
   const back = h("a", { href: place(null, params), class: "back" }, "Close");
   const title = h("h2", { tabindex: "-1" }, "Dead letter");
   root.append(h("div", { class: "bartop" }, title, back));
   title.focus({ preventScroll: window.innerWidth >= 1100 });
   let letter;
   try {
-    letter = await call("GET", `/dead/${segment(key)}`);
+    letter = await call("GET", `/dead/${segment(key)}`, { signal: left });
   } catch (error) {
+    if (left.aborted) return;
     const gone = error instanceof ApiError && error.status === 404;
     root.append(h("p", { class: "empty" }, gone ? "It is not there any more: replayed, deleted, or taken away by the broker." : `It can’t be read: ${error.message}.`));
     return gone ? undefined : complain(error);
@@ -284,9 +290,11 @@ async function showLetter(root, { letter: key, params }) {
   title.replaceChildren("Dead letter ", h("span", { class: "mono wrap" }, name));
   const settle = (message, link) => {
     toast(message, { link });
+    reload();
+    // Somebody has gone on to another one meanwhile.
+    if (left.aborted) return;
     root.replaceChildren(h("div", { class: "bartop" }, h("h2", { tabindex: "-1" }, message), back), link ? h("p", {}, link.cloneNode(true)) : "");
     root.querySelector("h2").focus();
-    reload();
   };
   const replay = act("Replay", "operate", async () => {
     await one("replay", key);

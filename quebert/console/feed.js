@@ -173,6 +173,7 @@ export function task(root, id) {
   const buttons = h("div", { class: "buttons" });
   const list = latest(ROWS_MAX, { fits: (event) => event.task === id || event.kind === "missed" });
   let timer = null;
+  let looking = null;
   let drawn = "";
   let ended = false;
   const path = `/tasks/${segment(id)}`;
@@ -199,26 +200,37 @@ export function task(root, id) {
     buttons.replaceChildren(...actions);
   };
   async function look() {
+    if (ended) return;
     clearTimeout(timer);
+    // What was asked for before may be answered after, and is of yesterday then.
+    looking?.abort();
+    const { signal } = (looking = new AbortController());
     try {
-      const view = await call("GET", path);
+      const view = await call("GET", path, { signal });
       const dead = view.state === "dead";
       show(described(view), dead ? [deadLink(id)] : [run, cancel], JSON.stringify(view));
     } catch (error) {
+      if (signal.aborted) return;
       const why = error instanceof ApiError && NOT_THERE[error.code];
       show([h("p", {}, why || `It can’t be looked up: ${error.message}.`)], error.code === "task_not_held" ? [run, cancel, amongDead(id)] : [], error.message);
     }
-    if (!ended && !document.hidden) timer = setTimeout(look, 2_000);
+    looking = null;
+    timer = setTimeout(() => {
+      timer = null;
+      if (!document.hidden) look();
+    }, 2_000);
   }
   look();
   return {
     title: `Task ${id}`,
+    // After a time out of sight nothing is under way.
     update() {
-      if (!document.hidden && timer === null) look();
+      if (!document.hidden && !looking && timer === null) look();
     },
     events: list.render,
     end() {
       ended = true;
+      looking?.abort();
       clearTimeout(timer);
       list.end();
     },

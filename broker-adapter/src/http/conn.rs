@@ -23,20 +23,6 @@ use std::{
 
 pub(super) type Outgoing = Request<Full<Bytes>>;
 
-/// Why there is no answer.
-pub(super) struct SendError {
-    pub(super) error: hyper::Error,
-    /// The request, if nothing of it was written.
-    pub(super) unsent: Option<Box<Outgoing>>,
-}
-
-impl From<TrySendError<Outgoing>> for SendError {
-    fn from(mut error: TrySendError<Outgoing>) -> Self {
-        let unsent = error.take_message().map(Box::new);
-        Self { error: error.into_error(), unsent }
-    }
-}
-
 /// An HTTP/1.1 connection.
 pub(super) struct H1<Io: Read + Write + Unpin + 'static> {
     sender: http1::SendRequest<Full<Bytes>>,
@@ -125,12 +111,21 @@ pub(super) enum Conn<Io: Read + Write + Unpin + 'static> {
 }
 
 impl<Io: Read + Write + Unpin + Send + 'static> Conn<Io> {
-    /// Sends a request whose URI is absolute, and waits for the head of the answer.
-    pub(super) async fn send(&mut self, mut request: Outgoing) -> Result<Response<Incoming>, SendError> {
+    /// Takes the request, whose URI is absolute, sends it, and waits for the head of the answer. Puts the request back if
+    /// nothing of it was sent. (It is borrowed, since a future has room for each thing that is moved into it.)
+    ///
+    /// # Panics
+    /// If there is no request.
+    pub(super) async fn send(&mut self, outgoing: &mut Option<Outgoing>) -> hyper::Result<Response<Incoming>> {
+        let mut request = outgoing.take().expect("a request to send");
         match self {
             Self::H2(h2) => {
                 request.headers_mut().remove(http::header::HOST);
-                h2.sender.try_send_request(request).await.map_err(SendError::from)
+                let sent = h2.sender.try_send_request(request).await;
+                sent.map_err(|mut error| {
+                    *outgoing = error.take_message();
+                    error.into_error()
+                })
             }
             Self::H1(h1) => {
                 let absolute = request.uri().clone();
@@ -139,12 +134,12 @@ impl<Io: Read + Write + Unpin + Send + 'static> Conn<Io> {
                 request.headers_mut().insert(http::header::HOST, h1.host.clone());
                 let mut answer = std::pin::pin!(h1.sender.try_send_request(request));
                 let sent = self.drive(|cx| answer.as_mut().poll(cx)).await;
-                sent.map_err(|error| {
-                    let mut error = SendError::from(error);
-                    if let Some(unsent) = &mut error.unsent {
+                sent.map_err(|mut error: TrySendError<Outgoing>| {
+                    *outgoing = error.take_message();
+                    if let Some(unsent) = outgoing {
                         *unsent.uri_mut() = absolute;
                     }
-                    error
+                    error.into_error()
                 })
             }
         }

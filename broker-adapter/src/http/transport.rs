@@ -57,7 +57,12 @@ impl<C: Connect> HttpTransport<C> {
 impl<C: Connect> Transport for HttpTransport<C> {
     fn send(&self, request: Request) -> BoxFuture<'static, Outcome> {
         let inner = self.inner.clone();
-        Box::pin(async move { inner.run(request).await.map_or_else(Outcome::Failed, Outcome::Answered) })
+        let Request { destination, http, timeout } = request;
+        // A future has room for each thing that is moved within it: the request is borrowed from here on.
+        let mut http = Some(http.map(Full::new));
+        Box::pin(async move {
+            inner.run(&destination, &mut http, timeout).await.map_or_else(Outcome::Failed, Outcome::Answered)
+        })
     }
 }
 
@@ -86,28 +91,33 @@ impl Limits {
 }
 
 impl<C: Connect> Inner<C> {
-    async fn run(&self, request: Request) -> Result<Response, Failure> {
-        let Request { destination, http, timeout } = request;
+    async fn run(
+        &self,
+        destination: &Destination,
+        http: &mut Option<Outgoing>,
+        timeout: Duration,
+    ) -> Result<Response, Failure> {
         let limits = Limits::new(timeout, self.config.header_timeout);
         if timeout.is_zero() {
             return Err(limits.passed("no time left", false));
         }
-        let mut http = http.map(Full::new);
-        // hyper counts the body itself; a second opinion could split the request in two.
-        http.headers_mut().remove(http::header::CONTENT_LENGTH);
-        http.headers_mut().remove(http::header::TRANSFER_ENCODING);
+        if let Some(http) = http {
+            // hyper counts the body itself; a second opinion could split the request in two.
+            http.headers_mut().remove(http::header::CONTENT_LENGTH);
+            http.headers_mut().remove(http::header::TRANSFER_ENCODING);
+        }
         for _ in 0..REUSE_TRIES {
-            let Some(conn) = self.reuse(&destination) else { break };
-            match self.exchange(conn, http, &destination, limits).await {
+            let Some(conn) = self.reuse(destination) else { break };
+            match self.exchange(conn, http, destination, limits).await {
                 Done::Outcome(outcome) => return outcome,
-                Done::Unsent(unsent, _) => http = *unsent,
+                Done::Unsent(_) => {}
             }
         }
         // Most requests find a connection; the others need not make room in each request for how one is made.
-        let conn = Box::pin(self.connect(&destination, limits)).await?;
-        match self.exchange(conn, http, &destination, limits).await {
+        let conn = Box::pin(self.connect(destination, limits)).await?;
+        match self.exchange(conn, http, destination, limits).await {
             Done::Outcome(outcome) => outcome,
-            Done::Unsent(_, failure) => Err(failure),
+            Done::Unsent(failure) => Err(failure),
         }
     }
 
@@ -165,13 +175,19 @@ impl<C: Connect> Inner<C> {
         handshake.map_err(|error| Failure { reached: false, ..failure::of_exchange(&error) })
     }
 
-    async fn exchange(&self, mut conn: Conn<C::Io>, http: Outgoing, destination: &Destination, limits: Limits) -> Done {
+    async fn exchange(
+        &self,
+        mut conn: Conn<C::Io>,
+        http: &mut Option<Outgoing>,
+        destination: &Destination,
+        limits: Limits,
+    ) -> Done {
         let head = match timeout_at(limits.head_end, conn.send(http)).await {
             Ok(Ok(head)) => head,
-            Ok(Err(sent)) => {
-                let failure = failure::of_exchange(&sent.error);
-                return match sent.unsent {
-                    Some(unsent) => Done::Unsent(unsent, Failure { reached: false, ..failure }),
+            Ok(Err(error)) => {
+                let failure = failure::of_exchange(&error);
+                return match http {
+                    Some(_) => Done::Unsent(Failure { reached: false, ..failure }),
                     None => Done::Outcome(Err(failure)),
                 };
             }
@@ -236,7 +252,7 @@ impl<C: Connect> Inner<C> {
 enum Done {
     Outcome(Result<Response, Failure>),
     /// Nothing was written; what this is if there is no other connection to try.
-    Unsent(Box<Outgoing>, Failure),
+    Unsent(Failure),
 }
 
 /// What was read of a body.

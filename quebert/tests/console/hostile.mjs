@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { accessible, close, eventually, fitsSideways, openPage } from "./lib.mjs";
+import { accessible, close, eventually, fitsSideways, go, openPage } from "./lib.mjs";
 import { HOSTILE, hostile, startMock } from "./mock.mjs";
 
 async function hostileMock() {
@@ -44,11 +44,11 @@ test("hostile content is shown as text in every view", async () => {
   await showsAll(page, ".event .what", "the latest attempts");
   await harmless(page, "overview");
   await fitsSideways(page, "overview");
-  await page.goto(`${mock.url}#/feed`);
+  await go(page, "#/feed");
   for (const part of [".event .task", ".event .where", ".event .detail", ".event .what"]) await showsAll(page, part, part);
   await harmless(page, "feed");
   await fitsSideways(page, "feed");
-  await page.goto(`${mock.url}#/dead`);
+  await go(page, "#/dead");
   for (const part of [".dead .task", ".dead .reason", ".dead .url"]) await showsAll(page, part, part);
   await harmless(page, "dead letters");
   await fitsSideways(page, "dead letters");
@@ -69,7 +69,7 @@ test("hostile content is shown as text where a dead letter and a task are looked
     await fitsSideways(page, `the dead letter ${text}`);
   }
   for (const text of HOSTILE) {
-    await page.goto(`${mock.url}#/task/${encodeURIComponent(text)}`);
+    await go(page, `#/task/${encodeURIComponent(text)}`);
     await page.locator(".facts-list dd").filter({ hasText: text }).first().waitFor();
     await page.locator(".event .task").filter({ hasText: text }).first().waitFor();
     await harmless(page, `the task ${text}`);
@@ -83,21 +83,27 @@ test("hostile content is shown as text in dialogs, results and addresses", async
   const mock = await hostileMock();
   const page = await openPage(mock.url);
   for (const text of HOSTILE) {
-    await page.goto(`${mock.url}#/dead?${new URLSearchParams({ search: text, reason: text, queue: "high" })}`);
+    await go(page, `#/dead?${new URLSearchParams({ search: text, reason: text, queue: "high" })}`);
     await page.getByRole("button", { name: "Replay all that fit…" }).click();
     await page.locator("dialog", { hasText: text }).getByText("This would replay 1 dead letter").waitFor();
     await harmless(page, "dialog");
     await page.keyboard.press("Escape");
-    await page.goto(`${mock.url}#/dead/${encodeURIComponent(text)}`);
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await go(page, `#/dead/${encodeURIComponent(text)}`);
     await page.locator(".letter").getByRole("button", { name: "Delete…" }).click();
     await page.locator("dialog", { hasText: text }).getByRole("button", { name: "Delete it" }).click();
     await page.locator(".toast", { hasText: text }).first().waitFor();
     await harmless(page, "toast");
   }
-  for (const address of [`#/${HOSTILE[0]}`, `#/task/${HOSTILE[1]}`, `#/dead/%E0%A4%A`, `#/dead/${HOSTILE[3]}?queue=${HOSTILE[0]}`, "#javascript:window.__ran=8"]) {
+  const addresses = [
+    [`#/${HOSTILE[0]}`, ".queues tbody tr"], [`#/task/${HOSTILE[1]}`, ".facts-list dd"], [`#/dead/%E0%A4%A`, "text=No dead letters."],
+    [`#/dead/${HOSTILE[3]}?queue=${HOSTILE[0]}`, "text=It is not there any more"], ["#javascript:window.__ran=8", ".queues tbody tr"],
+  ];
+  for (const [address, ready] of addresses) {
     await page.goto("about:blank");
     await page.goto(mock.url + address);
-    await page.locator("main h1").waitFor();
+    await page.locator(ready).first().waitFor();
+    await page.locator(".fact", { hasText: "live" }).waitFor();
     await harmless(page, address);
   }
   await close(page);

@@ -3,7 +3,8 @@
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { after } from "node:test";
+import { after, afterEach } from "node:test";
+import { SEED, slowPage, stepMs } from "./jitter.mjs";
 
 const require = createRequire(new URL("../../../target/peers/", import.meta.url));
 const { chromium } = require("playwright-core");
@@ -14,19 +15,33 @@ export const LONG = 60_000;
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-lcd-text"],
+  timeout: LONG,
+  slowMo: stepMs(),
 });
 after(() => browser.close());
+
+/** The pages that no test has closed. */
+const open = new Set();
+// A test that failed leaves its pages: what stands on them and what they said belongs to the report.
+afterEach(async () => {
+  for (const page of open) await report(page);
+});
 
 /** A page of its own, with what went wrong in it in `page.faults`. With `clock` its time can be put forward. */
 export async function openPage(url, { width = 1280, height = 900, scheme = "light", clock = false, ...more } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, ...more });
   context.setDefaultTimeout(LONG);
   const page = await context.newPage();
+  open.add(page);
   if (clock) await page.clock.install();
+  await slowPage(page, { clock });
   page.faults = [];
+  page.heard = [];
+  page.on("requestfailed", (request) => page.heard.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText}`));
   page.on("pageerror", (error) => page.faults.push(`error: ${error.stack}`));
   page.on("dialog", (dialog) => (page.faults.push(`a dialog of the browser: ${dialog.message()}`), dialog.dismiss()));
   page.on("console", (message) => {
+    page.heard.push(`${message.type()}: ${message.text()}`);
     const expected = /Failed to load resource|net::ERR_/.test(message.text());
     if (["error", "warning"].includes(message.type()) && !expected) page.faults.push(`console: ${message.text()}`);
   });
@@ -39,12 +54,43 @@ export async function openPage(url, { width = 1280, height = 900, scheme = "ligh
   return page;
 }
 
+/** Tells what stands on a page and what it said, as comments of the report, and ends it. */
+async function report(page) {
+  open.delete(page);
+  const shown = await page.locator("body").ariaSnapshot({ timeout: 10_000 }).catch((error) => `It can't be told: ${error.message}`);
+  const parts = { "went wrong": page.faults, "was heard": page.heard.slice(-40), "was shown": shown.split("\n").slice(0, 200) };
+  const lines = Object.entries(parts).flatMap(([name, list]) => [`${name}:`, ...(list.length ? list : ["nothing"]).map((line) => `  ${line}`)]);
+  tell([`left open at ${page.url()}${SEED === null ? "" : ` with CONSOLE_JITTER=${SEED}`}`, ...lines].join("\n"));
+  await page.context().close().catch(() => {});
+}
+
+/** Adds to the report something that is no result. */
+export const tell = (words) => process.stdout.write(`${words}\n`.replaceAll(/^/gm, "# ").replace(/# $/, ""));
+
 /** Ends a page, and fails if anything went wrong in it. */
 export async function close(page) {
-  const ran = await page.evaluate(() => window.__ran);
+  // Whatever is about to be told is told first.
+  const ran = await page.evaluate(() => new Promise((done) => setTimeout(() => done(window.__ran))));
+  open.delete(page);
   await page.context().close();
   assert.equal(ran, undefined, "something of a task's content ran");
   assert.deepEqual(page.faults, []);
+}
+
+/** Leads an open page to another address of the console, and returns when its view is there: before that, the last one is. */
+export async function go(page, hash) {
+  await page.evaluate((wanted) => new Promise((done) => {
+    if (new URL(wanted, location.href).hash === location.hash) return done();
+    // The console listens, too, and was the first to.
+    window.addEventListener("hashchange", () => done(), { once: true });
+    location.hash = wanted;
+  }), hash);
+}
+
+/** Gives a page another width, and returns when it has it. */
+export async function widen(page, width) {
+  await page.setViewportSize({ width, height: 900 });
+  await eventually(`a width of ${width} px`, () => page.evaluate((wanted) => window.innerWidth === wanted, width));
 }
 
 /** Waits until `check()` returns something true, and returns that. */

@@ -2,16 +2,19 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { accessible, close, eventually, fitsSideways, openPage, tabAround } from "./lib.mjs";
+import { accessible, close, eventually, fitsSideways, go, openPage, tabAround, widen } from "./lib.mjs";
 import { startMock } from "./mock.mjs";
 
 const WIDTHS = [360, 480, 768, 1000, 1061, 1100, 1300, 1600];
 
 const taskOf = (n) => `0193a5e2-7c1b-7e10-9a55-${String(n).padStart(12, "0")}`;
 
+/** The number of the last event. It has a task. */
+const LAST = 40;
+
 function busy(mock) {
   const kinds = [["attempt_ended", "2xx", 200], ["attempt_ended", "5xx", 503], ["retry_scheduled", "5xx"], ["buried", "max_attempts"], ["broker_blocked", "blocked"]];
-  for (let n = 0; n < 40; n += 1) {
+  for (let n = 0; n <= LAST; n += 1) {
     const [kind, result, status] = kinds[n % kinds.length];
     const task = kind.startsWith("broker") ? undefined : taskOf(n);
     mock.emit({ kind, result, status, task, queue: "high", attempt: 1, destination: "https://billing.internal.example.com:8443", duration_ms: n * 37.2, detail: status === 503 ? "status 503" : undefined });
@@ -22,13 +25,13 @@ function busy(mock) {
   mock.state.tasks.set("t-1", { ...mock.state.dead[0], id: "t-1", state: "delayed", due_at: new Date(Date.now() + 60_000).toISOString(), enqueued_at: new Date().toISOString(), copies: 2 });
 }
 
-// Each view with what it has when it is whole. Events come by a stream of their own, the oldest that is shown is the last to be there:
-// the overview shows 20 of the 40.
+// Each view with what it has when it is whole. Events come by a stream of their own, in pieces, the newest last: when it is
+// there, all are.
 const VIEWS = {
-  overview: ["", ".queues tbody tr", `a[href$="${taskOf(20)}"]`],
-  feed: ["#/feed", `.event a[href$="${taskOf(0)}"]`],
+  overview: ["#/", ".queues tbody tr", ".destinations tbody tr", `.event a[href$="${taskOf(LAST)}"]`],
+  feed: ["#/feed", `.event a[href$="${taskOf(LAST)}"]`],
   "dead letters": ["#/dead", ".dead tbody tr"],
-  "a dead letter": ["#/dead/KEY", ".letter pre"],
+  "a dead letter": ["#/dead/KEY", ".dead tbody tr", ".letter pre"],
   "no dead letter": ["#/dead?search=nothing-like-that", "text=No dead letter fits."],
   enqueue: ["#/enqueue", ".enqueue"],
   task: ["#/task/t-1", ".history"],
@@ -36,7 +39,8 @@ const VIEWS = {
 };
 
 async function whole(page, parts) {
-  for (const part of parts) await page.locator(part).first().waitFor({ state: "attached" });
+  // The banners, and what lists get from the queues.
+  for (const part of [".notice.bad", ...parts]) await page.locator(part).first().waitFor({ state: "attached" });
 }
 
 for (const scheme of ["light", "dark"]) {
@@ -45,11 +49,10 @@ for (const scheme of ["light", "dark"]) {
     busy(mock);
     const page = await openPage(mock.url, { scheme, reducedMotion: "reduce" });
     for (const [name, [hash, ...parts]] of Object.entries(VIEWS)) {
-      await page.goto(mock.url + hash.replace("KEY", mock.state.dead[1].key));
+      await go(page, hash.replace("KEY", mock.state.dead[1].key));
       await whole(page, parts);
-      await page.locator(".fact", { hasText: "embedded" }).waitFor();
       for (const width of WIDTHS) {
-        await page.setViewportSize({ width, height: 900 });
+        await widen(page, width);
         await fitsSideways(page, `${name} at ${width} px`);
         if ([360, 768, 1600].includes(width)) await accessible(page, `${name} at ${width} px, ${scheme}`);
       }
@@ -68,12 +71,14 @@ test("dialogs fit and can be read", async () => {
     await accessible(page, "purge");
     await fitsSideways(page, "purge");
     await page.keyboard.press("Escape");
-    await page.goto(`${mock.url}#/dead`);
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await go(page, "#/dead");
     await page.getByRole("button", { name: "Replay all that fit…" }).click();
     await page.getByText("This would replay 123 dead letters").waitFor();
     await accessible(page, "replay");
     await fitsSideways(page, "replay");
     await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
     await page.keyboard.press("?");
     await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
     await accessible(page, "help");

@@ -1,5 +1,5 @@
 //! The web console in headless Chromium, driven by Playwright: what the scripts beside this file check. Nothing of the
-//! console is checked here.
+//! console is checked here. With `CONSOLE_JITTER=7` all timing is hostile, 7 being a seed: see jitter.mjs.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 
@@ -13,7 +13,8 @@ use std::{
 /// One browser at a time: each would slow the others down.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Runs a script to its end, with a broker of its own or with this one. Its report is TAP, and stands in the failure.
+/// Runs a script to its end, with a broker of its own or with this one. Its report is TAP, and stands in the failure: with
+/// what pages that were left open show and have said, the last of the program's log, and the seed where there is one.
 #[track_caller]
 fn passes(script: &str, broker: Option<&str>) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,6 +43,11 @@ fn hostile_content_stays_text() {
 #[test]
 fn faults_tokens_and_crowds_are_stood() {
     passes("faults.mjs", None);
+}
+
+#[test]
+fn what_is_shown_is_what_was_asked_for_last() {
+    passes("late.mjs", None);
 }
 
 #[test]

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import http from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { slowed } from "./jitter.mjs";
 
 const FILES = fileURLToPath(new URL("../../console/", import.meta.url));
 const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8" };
@@ -22,7 +23,7 @@ export async function startMock({ tokens = null, state = usual() } = {}) {
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   // A test that failed leaves it behind, and must not keep the process from ending.
   server.unref();
-  mock.url = `http://127.0.0.1:${server.address().port}/`;
+  mock.url = await slowed(`http://127.0.0.1:${server.address().port}/`);
   mock.emit = (event) => {
     const full = { seq: mock.events.length + 1, at: new Date().toISOString(), ...event };
     mock.events.push(full);

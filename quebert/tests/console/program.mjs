@@ -8,8 +8,9 @@ import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import readline from "node:readline";
-import { after } from "node:test";
-import { eventually } from "./lib.mjs";
+import { after, afterEach } from "node:test";
+import { hold, slowed } from "./jitter.mjs";
+import { eventually, tell } from "./lib.mjs";
 
 const BINARY = process.env.QUEBERT ?? new URL("../../../target/debug/quebert", import.meta.url).pathname;
 
@@ -31,6 +32,7 @@ export async function startExecutor(answer = () => 200) {
     for await (const chunk of request) chunks.push(chunk);
     const kept = { path: request.url, method: request.method, headers: request.headers, body: Buffer.concat(chunks).toString() };
     executor.requests.push(kept);
+    await hold("an executor");
     response.writeHead(await executor.answer(kept.path, kept)).end("thank you\n");
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
@@ -42,25 +44,33 @@ export async function startExecutor(answer = () => 200) {
 }
 
 const running = new Set();
+// A test that failed leaves its program.
+afterEach(async () => {
+  for (const program of running) {
+    tell(`the program, left running, logged at last:\n${program.log.split("\n").slice(-60).join("\n")}`);
+    await program.stop();
+  }
+});
 after(async () => {
   for (const program of running) await program.stop();
 });
 
-/** Starts the program; `url` is the console's. */
+/** Starts the program; `url` is the console's, `direct` the same without delays. */
 export async function startProgram({ toml = "" } = {}) {
   const folder = await mkdtemp(path.join(os.tmpdir(), "quebert-console-"));
   const config = path.join(folder, "quebert.toml");
   await writeFile(config, CONFIG + toml);
-  const program = { url: "", log: "" };
+  const program = { url: "", direct: "", log: "" };
   let child = null;
   program.start = async () => {
     // The second time the address of the first: a page that is open must find it again.
-    const listen = program.url ? new URL(program.url).host : "127.0.0.1:0";
+    const listen = program.direct ? new URL(program.direct).host : "127.0.0.1:0";
     const sets = [`broker.url=${process.env.BROKER ?? `embedded:${folder}/data`}`, `api.listen=${listen}`, "admin.listen=127.0.0.1:0"];
     const args = ["run", "--config", config, "--log-format", "json", ...sets.flatMap((set) => ["--set", set])];
     child = spawn(BINARY, args, { stdio: ["ignore", "ignore", "pipe"] });
     running.add(program);
-    program.url = await address(child, program);
+    program.direct = await address(child, program);
+    program.url ||= await slowed(program.direct);
   };
   /** Ends it, in order, and leaves its folder. */
   program.halt = async () => {
@@ -77,7 +87,7 @@ export async function startProgram({ toml = "" } = {}) {
   };
   /** Asks the API, as a producer would. */
   program.call = async (method, where, body, headers = {}) => {
-    const response = await fetch(`${program.url}v1${where}`, { method, headers: { "content-type": "application/json", ...headers }, body: body && JSON.stringify(body) });
+    const response = await fetch(`${program.direct}v1${where}`, { method, headers: { "content-type": "application/json", ...headers }, body: body && JSON.stringify(body) });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${where}: ${response.status} ${text}`);
     return text ? JSON.parse(text) : null;

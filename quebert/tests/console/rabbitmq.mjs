@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { accessible, close, eventually, fitsSideways, openPage } from "./lib.mjs";
+import { accessible, close, eventually, fitsSideways, go, openPage, widen } from "./lib.mjs";
 import { startExecutor, startProgram } from "./program.mjs";
 
 test("a failing task is followed to its dead letter, replayed, and succeeds, on RabbitMQ", async () => {
@@ -24,7 +24,7 @@ test("a failing task is followed to its dead letter, replayed, and succeeds, on 
   await page.locator(".dead").getByRole("link", { name: "rabbit", exact: true }).click();
   await page.locator(".letter", { hasText: "permanent" }).waitFor();
   for (const width of [360, 1600]) {
-    await page.setViewportSize({ width, height: 900 });
+    await widen(page, width);
     await fitsSideways(page, `a dead letter at ${width} px`);
     await accessible(page, `a dead letter at ${width} px`);
   }
@@ -34,7 +34,7 @@ test("a failing task is followed to its dead letter, replayed, and succeeds, on 
   await eventually("it is sent again", () => executor.requests.length === 2);
   await page.locator(".letter").getByRole("link", { name: "See what becomes of it" }).click();
   await page.locator(".event", { hasText: "succeeded" }).waitFor();
-  await page.goto(`${program.url}#/`);
+  await go(page, "#/");
   await page.getByRole("button", { name: "Pause low" }).click();
   await page.locator(".toast", { hasText: "Queue low is paused (by this dispatcher, until it restarts)." }).waitFor();
   await page.getByRole("button", { name: "Resume low" }).click();
