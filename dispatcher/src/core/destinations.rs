@@ -5,7 +5,8 @@ use crate::{config::DestinationConfig, planted::planted};
 use quebert_wire::Destination;
 use slotmap::{SlotMap, new_key_type};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
+    hash::{BuildHasher, DefaultHasher, Hasher},
     time::Duration,
 };
 
@@ -24,6 +25,17 @@ new_key_type! {
     pub(crate) struct DestId;
 }
 
+/// What one lane has of a destination.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OfLane {
+    /// Requests under way, those in a `before` hook included.
+    pub(crate) in_flight: u32,
+    /// Tasks that wait for it, in order of arrival.
+    pub(crate) waiting: VecDeque<(u64, TicketId)>,
+    /// The arrival under which the lane lists this destination as eligible.
+    pub(crate) listed: Option<u64>,
+}
+
 /// One executor's origin.
 #[derive(Debug)]
 pub(crate) struct Dest {
@@ -32,12 +44,8 @@ pub(crate) struct Dest {
     pub(crate) in_flight: u32,
     /// Most of them.
     pub(crate) limit: u32,
-    /// The same by lane.
-    pub(crate) in_flight_of: Vec<u32>,
-    /// Tasks that wait for it, by lane, in order of arrival.
-    pub(crate) waiting: Vec<VecDeque<(u64, TicketId)>>,
-    /// By lane, the arrival under which the lane lists this destination as eligible.
-    pub(crate) listed: Vec<Option<u64>>,
+    /// What each lane has of it. In one place: with many destinations a look at another place is what costs.
+    pub(crate) of_lane: Vec<OfLane>,
     /// Until then (monotonic) tasks beyond its share of a window are put off at once: others had to be, lately.
     pub(crate) crowded_until: Duration,
     /// When (monotonic) it gave its last answer, or else when it got its first request.
@@ -55,7 +63,7 @@ pub(crate) struct Dest {
 impl Dest {
     /// Whether one more request may begin, from a lane that grants it so many slots.
     pub(crate) fn is_free(&self, lane: usize, slots: u32) -> bool {
-        self.in_flight < self.limit && self.in_flight_of[lane] < slots
+        self.in_flight < self.limit && self.of_lane[lane].in_flight < slots
     }
 
     /// Requests that it may have under way in a lane that others use too, of `share` at most.
@@ -93,13 +101,13 @@ impl Dest {
             self.heard_at = now;
         }
         self.in_flight += 1;
-        self.in_flight_of[lane] += 1;
+        self.of_lane[lane].in_flight += 1;
     }
 
     /// A request is over.
     pub(crate) fn vacate(&mut self, lane: usize) {
         self.in_flight -= 1;
-        self.in_flight_of[lane] -= 1;
+        self.of_lane[lane].in_flight -= 1;
     }
 
     /// An answer came, or a quick failure.
@@ -119,21 +127,22 @@ impl Dest {
     }
 
     fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.waiting.iter().all(VecDeque::is_empty)
+        self.in_flight == 0 && self.of_lane.iter().all(|lane| lane.waiting.is_empty())
     }
 }
 
 /// All destinations met so far that are not forgotten.
 #[derive(Debug)]
 pub(crate) struct Destinations {
-    by_name: BTreeMap<Destination, DestId>,
+    by_name: ByName,
     all: SlotMap<DestId, Dest>,
     lanes: usize,
 }
 
 impl Destinations {
-    pub(crate) fn new(lanes: usize) -> Self {
-        Self { by_name: BTreeMap::new(), all: SlotMap::with_key(), lanes }
+    /// For so many lanes. `key` keeps those who choose names from choosing collisions, too.
+    pub(crate) fn new(lanes: usize, key: u64) -> Self {
+        Self { by_name: ByName::with_hasher(Keyed(key)), all: SlotMap::with_key(), lanes }
     }
 
     /// The destination of that name, made when it is new.
@@ -145,9 +154,7 @@ impl Destinations {
             name: name.clone(),
             in_flight: 0,
             limit: config.limit_of(name),
-            in_flight_of: vec![0; self.lanes],
-            waiting: vec![VecDeque::new(); self.lanes],
-            listed: vec![None; self.lanes],
+            of_lane: vec![OfLane::default(); self.lanes],
             crowded_until: Duration::ZERO,
             heard_at: Duration::ZERO,
             typical: None,
@@ -198,8 +205,27 @@ impl Destinations {
         }
     }
 
+    /// All of them, in an order that depends on nothing but what happened.
     pub(crate) fn ids(&self) -> Vec<DestId> {
-        self.by_name.values().copied().collect()
+        self.all.keys().collect()
+    }
+}
+
+/// A tree of 100,000 names would compare texts in a dozen places of memory for each task.
+#[expect(clippy::disallowed_types, reason = "asked for one name at a time, and never gone through")]
+type ByName = std::collections::HashMap<Destination, DestId, Keyed>;
+
+/// Hashes names with a key, the same in each process that is given the same one.
+#[derive(Debug, Clone, Copy)]
+struct Keyed(u64);
+
+impl BuildHasher for Keyed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
     }
 }
 
@@ -229,7 +255,7 @@ mod tests {
     }
 
     fn with_one(check: impl FnOnce(&mut Dest)) {
-        let mut all = Destinations::new(1);
+        let mut all = Destinations::new(1, 0);
         let id = all.intern(&named(0), &settings());
         check(all.of_mut(id));
     }
@@ -284,13 +310,13 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_those_that_nobody_needs_are_forgotten() {
-        let mut all = Destinations::new(1);
+        let mut all = Destinations::new(1, 0);
         let ids: Vec<DestId> = (0..IDLE_KEPT).map(|n| all.intern(&named(n), &settings())).collect();
         assert_eq!((all.release(ids[0]), all.release_idle()), (None, Vec::new()));
         assert!(all.knows(ids[0]), "there are not too many");
         let [busy, wanted, distrusted] = [0, 1, 2].map(|n| all.intern(&named(IDLE_KEPT + n), &settings()));
         all.of_mut(busy).occupy(0, Duration::ZERO);
-        all.of_mut(wanted).waiting[0].push_back((1, TicketId::default()));
+        all.of_mut(wanted).of_lane[0].waiting.push_back((1, TicketId::default()));
         all.of_mut(distrusted).hear_nothing();
         assert_eq!(all.of_mut(distrusted).distrust_changed(Duration::ZERO, PATIENCE), Some(true));
         assert_eq!((all.release(busy), all.release(wanted)), (None, None));

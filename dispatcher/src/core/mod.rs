@@ -275,7 +275,7 @@ impl Core {
         let mut core = Self {
             rng: StdRng::seed_from_u64(config.seed),
             lanes: Lanes::new(&config),
-            destinations: Destinations::new(config.lanes.len()),
+            destinations: Destinations::new(config.lanes.len(), config.seed),
             tickets: SlotMap::with_key(),
             orphans: BTreeMap::new(),
             recall: Recall::default(),

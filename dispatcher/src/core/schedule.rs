@@ -18,7 +18,8 @@ impl Core {
         while self.phase == Phase::Running || (planted!(DrainSends) && self.phase == Phase::Draining) {
             let Some((lane, slot)) = self.lanes.take_slot() else { return };
             let (_, dest) = *self.lanes.of(lane).eligible.first().expect("a lane gets a slot only if it could send");
-            let (_, ticket) = *self.destinations.of(dest).waiting[lane].front().expect("eligible means waiting");
+            let (_, ticket) =
+                *self.destinations.of(dest).of_lane[lane].waiting.front().expect("eligible means waiting");
             if self.expire_if_over(ticket, ExpiryStage::BeforeDispatch) {
                 self.lanes.free_slot(lane, slot);
                 continue;
@@ -57,7 +58,7 @@ impl Core {
         let patience = self.patience_with(dest, mixed);
         let crowd = self.destinations.of_mut(dest);
         let silent = crowd.is_silent(now.mono, self.config.destinations.patience, patience);
-        let held = crowd.waiting[lane].len() as u64 + u64::from(crowd.in_flight_of[lane]);
+        let held = crowd.of_lane[lane].waiting.len() as u64 + u64::from(crowd.of_lane[lane].in_flight);
         let stuck = !prepared && !crowd.is_free(lane, slots);
         // Among others, nobody waits for the silent. A destination that answers is in nobody's way while it's alone.
         let in_the_way =
@@ -72,7 +73,7 @@ impl Core {
         self.arrivals += 1;
         let seq = self.arrivals;
         self.set_state(id, State::Waiting { seq, task, prepared, timers: [patience, expiry] });
-        self.destinations.of_mut(dest).waiting[lane].push_back((seq, id));
+        self.destinations.of_mut(dest).of_lane[lane].waiting.push_back((seq, id));
         self.refresh_eligible(dest);
     }
 
@@ -92,7 +93,7 @@ impl Core {
         if counts {
             self.count_state_change(lane, true, false);
         }
-        let waiting = &mut self.destinations.of_mut(dest).waiting[lane];
+        let waiting = &mut self.destinations.of_mut(dest).of_lane[lane].waiting;
         let at = waiting.binary_search_by_key(&seq, |(seq, _)| *seq).expect("a waiting task stands in its queue");
         waiting.remove(at);
         self.refresh_eligible(dest);
@@ -126,8 +127,9 @@ impl Core {
             let slots = self.slots_of_one(dest, lane);
             let crowd = self.destinations.of_mut(dest);
             let free = crowd.is_free(lane, slots);
-            let listed = crowd.listed[lane];
-            let oldest = crowd.waiting[lane].front().map(|(seq, _)| *seq).filter(|_| free);
+            let crowd = &mut crowd.of_lane[lane];
+            let listed = crowd.listed;
+            let oldest = crowd.waiting.front().map(|(seq, _)| *seq).filter(|_| free);
             if listed == oldest {
                 continue;
             }
@@ -138,7 +140,7 @@ impl Core {
             if let Some(seq) = oldest {
                 eligible.insert((seq, dest));
             }
-            crowd.listed[lane] = oldest;
+            crowd.listed = oldest;
         }
     }
 
@@ -161,8 +163,8 @@ impl Core {
         self.report_trust(dest);
         let crowd = self.destinations.of_mut(dest);
         let silent = crowd.is_silent(now, self.config.destinations.patience, patience);
-        let within = if silent && mixed { 0 } else { share.saturating_sub(u64::from(crowd.in_flight_of[lane])) };
-        let before = crowd.waiting[lane].partition_point(|(other, _)| *other < seq) as u64;
+        let within = if silent && mixed { 0 } else { share.saturating_sub(u64::from(crowd.of_lane[lane].in_flight)) };
+        let before = crowd.of_lane[lane].waiting.partition_point(|(other, _)| *other < seq) as u64;
         if before < within || !self.lanes.has_room(lane) {
             if before >= within || mixed {
                 let timer = self.timers.set(now + patience, Timer::Patience(id));
@@ -176,7 +178,7 @@ impl Core {
         let mut going = vec![id];
         if silent {
             let within = usize::try_from(within).unwrap_or(usize::MAX);
-            going = crowd.waiting[lane].iter().skip(within).map(|(_, id)| *id).collect();
+            going = crowd.of_lane[lane].waiting.iter().skip(within).map(|(_, id)| *id).collect();
             going.retain(|id| !matches!(self.tickets[*id].state, State::Waiting { prepared: true, .. }));
         }
         for id in going {

@@ -129,7 +129,7 @@ impl Machine {
                 .ids()
                 .iter()
                 .map(|id| core.destinations.of(*id))
-                .all(|dest| dest.in_flight == 0 && dest.in_flight_of.iter().all(|count| *count == 0))
+                .all(|dest| dest.in_flight == 0 && dest.of_lane.iter().all(|lane| lane.in_flight == 0))
             && (0..self.config.lanes.len()).all(|lane| core.lanes.slots_used(lane) == 0)
             && core.inlets.len() == self.world.open.len();
         if empty { Ok(()) } else { Err(liveness(format!("the core still holds: {}", self.what_is_left()))) }
