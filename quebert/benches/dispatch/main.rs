@@ -64,6 +64,9 @@ struct Options {
     /// Instructions per task, by callgrind (slow)
     #[arg(long)]
     instructions: bool,
+    /// Fails where Quebert takes more than so many times the instructions of the batching loop
+    #[arg(long, value_name = "RATIO", requires = "instructions")]
+    at_most: Option<f64>,
     /// From an answer to its ack, with one slow task among fast ones
     #[arg(long)]
     acks: bool,
