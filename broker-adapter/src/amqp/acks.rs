@@ -1,11 +1,12 @@
 //! Acks of one opening, sent together.
 //!
 //! One ack at a time is a third of a dispatcher's CPU. Settled deliveries are collected and sent as one ack up to the
-//! contiguous settled prefix, and one by one behind it: when a batch is full, or 1 ms after the first. Decides nothing
-//! about openings: whoever holds this is the opening.
+//! contiguous settled prefix, and one by one behind it: when a batch is full, or 1 ms after the first. The first after a
+//! silence goes at once, since no other is to be expected so soon. Decides nothing about openings: whoever holds this is
+//! the opening.
 
 use super::rpc::{Fault, within};
-use futures_util::future::try_join_all;
+use futures_util::{FutureExt, future::try_join_all};
 use lapin::{
     Channel,
     options::{BasicAckOptions, BasicNackOptions},
@@ -15,9 +16,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
-/// The longest that an ack waits for company. Timers tick in milliseconds, so it comes to 1 to 2 ms.
+/// The longest that an ack waits for company. Timers tick in milliseconds, so it comes to 1 to 2 ms. Whoever comes later
+/// than this after the last ones were sent doesn't wait at all.
 const COMPANY_WAIT: Duration = Duration::from_millis(1);
 
 /// The acks of one opening.
@@ -30,9 +35,9 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// For a channel of its own with this window: a batch is a quarter of it, at least 8.
+    /// For a channel of its own with this window: a batch is a quarter of it, at least 8. More than the window never waits.
     pub(crate) fn new(window: u16) -> Self {
-        let batch = usize::from(window / 4).max(8);
+        let batch = usize::from(window / 4).max(8).min(usize::from(window));
         Self { book: Mutex::default(), batch, first: Notify::new(), full: Notify::new() }
     }
 
@@ -63,15 +68,29 @@ impl Acks {
     /// # Errors
     /// When the channel is gone or a write takes longer than `limit`.
     pub(crate) async fn run(&self, channel: &Channel, limit: Duration) -> Result<(), Fault> {
+        self.run_with(|flush| send(channel, flush, limit)).await
+    }
+
+    async fn run_with<S: Future<Output = Result<(), Fault>>>(
+        &self,
+        mut send: impl FnMut(Flush) -> S,
+    ) -> Result<(), Fault> {
+        let mut sent_at = None;
         loop {
             self.first.notified().await;
-            // Elapsing is as good as being full: either way it is time.
-            let _ = timeout(COMPANY_WAIT, self.full.notified()).await;
+            if sent_at.is_some_and(|at: Instant| at.elapsed() <= COMPANY_WAIT) {
+                // Elapsing is as good as being full: either way it is time.
+                let _ = timeout(COMPANY_WAIT, self.full.notified()).await;
+            } else {
+                // What was full goes now; the next are not.
+                let _ = self.full.notified().now_or_never();
+            }
             let (flush, finishing) = {
                 let mut book = self.book();
                 (book.take(), book.finishing)
             };
-            send(channel, flush, limit).await?;
+            send(flush).await?;
+            sent_at = Some(Instant::now());
             if finishing {
                 return Ok(());
             }
@@ -228,6 +247,56 @@ mod tests {
         book.take();
         assert_eq!(book.settle(1, State::Acked), None);
         assert_eq!(book.take(), Flush::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_those_that_come_close_together_wait_for_each_other() {
+        let acks = Acks::new(100);
+        for seq in 1..=100 {
+            acks.delivered(seq);
+        }
+        let start = Instant::now();
+        let sent = Mutex::new(Vec::new());
+        let running = acks.run_with(|flush| {
+            sent.lock().unwrap().push((start.elapsed().as_millis(), flush.up_to.unwrap_or(0)));
+            std::future::ready(Ok(()))
+        });
+        let settling = async {
+            let at = async |ms| tokio::time::sleep_until(start + Duration::from_millis(ms)).await;
+            let sends = async |count| {
+                while sent.lock().unwrap().len() < count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            // Alone: at once, and again after a silence.
+            acks.ack(1);
+            at(20).await;
+            acks.ack(2);
+            // Close behind: these wait, together.
+            sends(2).await;
+            acks.ack(3);
+            tokio::task::yield_now().await;
+            acks.ack(4);
+            at(40).await;
+            acks.ack(5);
+            sends(4).await;
+            // Close behind, and a batch is full.
+            (6..=30).for_each(|seq| acks.ack(seq));
+            at(60).await;
+            acks.finish();
+        };
+        let (ended, ()) = tokio::join!(running, settling);
+        ended.unwrap();
+        let sent = sent.into_inner().unwrap();
+        assert_eq!(sent.iter().map(|(_, up_to)| *up_to).collect::<Vec<_>>(), [1, 2, 4, 5, 30, 0]);
+        let at: Vec<_> = sent.iter().map(|(at, _)| *at).collect();
+        assert_eq!([at[0], at[1], at[3], at[4], at[5]], [0, 20, 40, 40, 60], "at once");
+        assert!((21..=22).contains(&at[2]), "for a millisecond, and it was sent at {}", at[2]);
+    }
+
+    #[test]
+    fn a_small_window_is_a_batch() {
+        assert_eq!([1, 2, 8, 32, 100].map(|window| Acks::new(window).batch), [1, 2, 8, 8, 25]);
     }
 
     proptest! {
