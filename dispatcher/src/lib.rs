@@ -10,6 +10,7 @@ pub mod core;
 pub mod event;
 pub mod grid;
 pub mod history;
+mod lookup;
 pub mod memory;
 pub mod outcome;
 pub mod planted;

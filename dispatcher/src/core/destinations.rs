@@ -1,14 +1,10 @@
 //! Destinations: how many requests each has under way, and which tasks wait for it.
 
 use super::TicketId;
-use crate::{config::DestinationConfig, planted::planted};
+use crate::{config::DestinationConfig, lookup::Lookup, planted::planted};
 use quebert_wire::Destination;
 use slotmap::{SlotMap, new_key_type};
-use std::{
-    collections::VecDeque,
-    hash::{BuildHasher, DefaultHasher, Hasher},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Idle destinations are kept up to this many, so that a busy host is not looked up anew for each task.
 const IDLE_KEPT: usize = 10_000;
@@ -134,15 +130,15 @@ impl Dest {
 /// All destinations met so far that are not forgotten.
 #[derive(Debug)]
 pub(crate) struct Destinations {
-    by_name: ByName,
+    by_name: Lookup<Destination, DestId>,
     all: SlotMap<DestId, Dest>,
     lanes: usize,
 }
 
 impl Destinations {
-    /// For so many lanes. `key` keeps those who choose names from choosing collisions, too.
-    pub(crate) fn new(lanes: usize, key: u64) -> Self {
-        Self { by_name: ByName::with_hasher(Keyed(key)), all: SlotMap::with_key(), lanes }
+    /// For so many lanes. `secret` is the one of [`Lookup`].
+    pub(crate) fn new(lanes: usize, secret: u64) -> Self {
+        Self { by_name: Lookup::new(secret), all: SlotMap::with_key(), lanes }
     }
 
     /// The destination of that name, made when it is new.
@@ -208,24 +204,6 @@ impl Destinations {
     /// All of them, in an order that depends on nothing but what happened.
     pub(crate) fn ids(&self) -> Vec<DestId> {
         self.all.keys().collect()
-    }
-}
-
-/// A tree of 100,000 names would compare texts in a dozen places of memory for each task.
-#[expect(clippy::disallowed_types, reason = "asked for one name at a time, and never gone through")]
-type ByName = std::collections::HashMap<Destination, DestId, Keyed>;
-
-/// Hashes names with a key, the same in each process that is given the same one.
-#[derive(Debug, Clone, Copy)]
-struct Keyed(u64);
-
-impl BuildHasher for Keyed {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
     }
 }
 
