@@ -17,6 +17,7 @@ use quebert_dispatcher::{
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -121,18 +122,42 @@ impl Site {
         (0..PRODUCERS).map(start).collect()
     }
 
-    /// Looks into the store once the program has ended: no task, no delayed task, no dead letter.
+    /// Sees to it that nothing is left in the store: no task, no delayed task, no dead letter. To be asked once the program has
+    /// ended. A task without a confirm may have come into the store all the same, and have waited for its moment then, so
+    /// what is left is given to another program, whose requests go into the ledger as all others.
     async fn nothing_is_left(&self) {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let left = self.left().await;
+            if left.is_empty() {
+                return;
+            }
+            let dead = left.keys().any(|target| target.starts_with("Dead"));
+            assert!(!dead && Instant::now() < end, "left over: {left:?}\n{}", self.ledger.story());
+            let dispatcher = Dispatcher::start(&self.config).await;
+            dispatcher.ready(LIMIT).await;
+            // Time for what is delayed, by 2.5 s at most, and for a retry after that.
+            sleep(Duration::from_secs(5)).await;
+            dispatcher.stop().await;
+        }
+    }
+
+    /// Tasks by where they stand, as the store says that nobody has open now.
+    async fn left(&self) -> BTreeMap<String, u64> {
         let queues = LANES.iter().map(|(lane, _)| format!("quebert.{lane}").into()).collect::<Vec<Arc<str>>>();
         let folder = self.folder.join("store");
         let config = EmbeddedConfig { folder, queues: queues.clone(), ..EmbeddedConfig::default() };
         let broker = EmbeddedBroker::open(config).unwrap();
         let work = queues.iter().flat_map(|queue| [Target::Queue(queue.clone()), Target::Dead(queue.clone())]);
+        let mut left = BTreeMap::new();
         for target in work.chain(Step::all().map(Target::Delay)) {
-            let left = broker.depth(target.clone()).await.map_or(0, |depth| depth.ready);
-            assert_eq!(left, 0, "left at {target:?}\n{}", self.ledger.story());
+            let ready = broker.depth(target.clone()).await.map_or(0, |depth| depth.ready);
+            if ready > 0 {
+                left.insert(format!("{target:?}"), ready);
+            }
         }
         broker.stop().await;
+        left
     }
 }
 
