@@ -151,6 +151,7 @@ struct Shared {
     script: Box<Script>,
     keep: Keep,
     idle: Option<Duration>,
+    streams: Option<u32>,
     tls: Option<TlsAcceptor>,
     requests: Mutex<Vec<Arc<Recorded>>>,
     counts: watch::Sender<Counts>,
@@ -172,6 +173,7 @@ pub struct Builder {
     address: SocketAddr,
     keep: Keep,
     idle: Option<Duration>,
+    streams: Option<u32>,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -203,6 +205,13 @@ impl Builder {
         self
     }
 
+    /// Requests that one HTTP/2 connection may have under way; hyper's 200 unless said.
+    #[must_use]
+    pub fn streams(mut self, streams: u32) -> Self {
+        self.streams = Some(streams);
+        self
+    }
+
     /// Speaks TLS; and HTTP/2 if the config's ALPN offers it.
     #[must_use]
     pub fn tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
@@ -222,6 +231,7 @@ impl Builder {
             script: Box::new(script),
             keep: self.keep,
             idle: self.idle,
+            streams: self.streams,
             tls: self.tls.map(TlsAcceptor::from),
             requests: Mutex::default(),
             counts: watch::Sender::default(),
@@ -239,7 +249,13 @@ impl Executor {
 
     /// One that is to be special.
     pub fn builder() -> Builder {
-        Builder { address: (Ipv4Addr::LOCALHOST, 0).into(), keep: Keep::default(), idle: None, tls: None }
+        Builder {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            keep: Keep::default(),
+            idle: None,
+            streams: None,
+            tls: None,
+        }
     }
 
     /// Where it listens.
@@ -503,7 +519,10 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    if let Some(streams) = shared.streams {
+        connection.max_concurrent_streams(streams);
+    }
     connection.serve_connection(TokioIo::new(io), service).await.map_err(io::Error::other)
 }
 

@@ -55,15 +55,11 @@ async fn waits(world: &World, options: &Options, contestant: Contestant) -> Resu
     });
     queue.fill(paths).await?;
     let orders = Orders {
-        contestant,
         broker,
-        queue: queue.name.clone(),
         window: WINDOW,
         slots: WINDOW.into(),
-        warm_up: 0,
         tasks: TASKS as u64,
-        workers: options.workers,
-        others: Vec::new(),
+        ..world.orders(options, contestant, &queue)
     };
     let output = Command::from(myself()?).args(orders.arguments()).output().await?;
     queue.delete().await?;

@@ -2,7 +2,6 @@
 
 use crate::{
     Fault, Options, process,
-    run::Orders,
     world::{World, myself},
 };
 use std::time::Duration;
@@ -18,17 +17,7 @@ pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Faul
     println!("{:8} {:>12} {:>10} {:>8}", "", "wake-ups/s", "CPU ms/s", "MiB");
     for contestant in &options.contestants {
         let queue = world.queue().await?;
-        let orders = Orders {
-            contestant: *contestant,
-            broker: world.rabbit.url(),
-            queue: queue.name.clone(),
-            window: options.window,
-            slots: options.window.into(),
-            warm_up: 0,
-            tasks: 0,
-            workers: options.workers,
-            others: Vec::new(),
-        };
+        let orders = world.orders(options, *contestant, &queue);
         let mut child = Command::from(myself()?).args(orders.arguments()).kill_on_drop(true).spawn()?;
         let pid = child.id().ok_or("it ended at once")?;
         sleep(SETTLE).await;

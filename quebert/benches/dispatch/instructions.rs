@@ -49,17 +49,7 @@ async fn instructions(world: &World, options: &Options, contestant: Contestant, 
     let queue = world.queue().await?;
     let url = format!("{}/task", world.executor());
     queue.fill((0..tasks).map(|_| url.clone())).await?;
-    let orders = Orders {
-        contestant,
-        broker: world.rabbit.url(),
-        queue: queue.name.clone(),
-        window: options.window,
-        slots: options.window.into(),
-        warm_up: 0,
-        tasks,
-        workers: options.workers,
-        others: Vec::new(),
-    };
+    let orders = Orders { tasks, ..world.orders(options, contestant, &queue) };
     let file = profile(&contestant.to_string(), tasks);
     let output = Command::new("valgrind")
         .args(["--quiet", "--tool=callgrind", "--fair-sched=yes"])

@@ -34,17 +34,7 @@ pub(crate) async fn measure(world: &World, options: &Options) -> Result<(), Faul
 async fn waits(world: &World, options: &Options, contestant: Contestant) -> Result<Vec<Duration>, Fault> {
     let stub = Noting::start().await?;
     let queue = world.queue().await?;
-    let orders = Orders {
-        contestant,
-        broker: world.rabbit.url(),
-        queue: queue.name.clone(),
-        window: options.window,
-        slots: options.window.into(),
-        warm_up: 0,
-        tasks: TASKS as u64,
-        workers: options.workers,
-        others: Vec::new(),
-    };
+    let orders = Orders { tasks: TASKS as u64, ..world.orders(options, contestant, &queue) };
     let child = Command::from(myself()?).args(orders.arguments()).kill_on_drop(true).output();
     let child = tokio::spawn(child);
     let mut due = BTreeMap::new();

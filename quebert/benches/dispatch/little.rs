@@ -37,17 +37,7 @@ async fn rate(world: &World, options: &Options, contestant: Contestant, window: 
     let url = format!("{}/wait/{}", world.executor(), EXECUTOR.as_millis());
     // Beyond the last one more window, so that it is never short of tasks.
     queue.fill((0..warm_up + tasks + u64::from(window)).map(|_| url.clone())).await?;
-    let orders = Orders {
-        contestant,
-        broker: world.rabbit.url(),
-        queue: queue.name.clone(),
-        window,
-        slots: window.into(),
-        warm_up,
-        tasks,
-        workers: options.workers,
-        others: Vec::new(),
-    };
+    let orders = Orders { window, slots: window.into(), warm_up, tasks, ..world.orders(options, contestant, &queue) };
     let output = Command::from(myself()?).args(orders.arguments()).output().await?;
     queue.delete().await?;
     let text = String::from_utf8(output.stdout)?;

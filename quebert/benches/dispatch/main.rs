@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what this program is for")]
 
 mod acks;
+mod h2;
 mod idle;
 mod instructions;
 mod latency;

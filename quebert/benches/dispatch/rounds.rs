@@ -68,15 +68,10 @@ async fn cost(world: &World, options: &Options, contestant: Contestant) -> Resul
         queue.fill(urls).await?;
     }
     let orders = Orders {
-        contestant,
-        broker: world.rabbit.url(),
-        queue: queue.name.clone(),
-        window: options.window,
-        slots: options.window.into(),
         warm_up,
         tasks,
-        workers: options.workers,
         others: vec![world.broker_pid(), world.stub_pid()],
+        ..world.orders(options, contestant, &queue)
     };
     let output = match peers::command(&orders)? {
         Some(mut rival) => rival.output().await?,

@@ -6,6 +6,7 @@
 use crate::{Contestant, Fault, current_thread, minimal, process, shipped};
 use clap::Args;
 use std::{
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -36,6 +37,9 @@ pub(crate) struct Orders {
     /// Processes whose CPU is told beside one's own.
     #[arg(long, value_delimiter = ',')]
     pub(crate) others: Vec<u32>,
+    /// Whom Quebert trusts beside the system's authorities.
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Orders {
@@ -56,6 +60,9 @@ impl Orders {
         }
         if !others.is_empty() {
             arguments.extend(["--others".to_owned(), others.join(",")]);
+        }
+        if let Some(ca) = &self.ca {
+            arguments.extend(["--ca".to_owned(), ca.display().to_string()]);
         }
         arguments
     }

@@ -18,7 +18,8 @@ impl Observer for Counter {
 }
 
 pub(crate) async fn run(orders: &Orders, progress: Arc<Progress>) -> Result<(), Fault> {
-    let Orders { broker, queue, window, slots, .. } = orders;
+    let Orders { broker, queue, window, slots, ca, .. } = orders;
+    let ca = ca.as_ref().map_or(String::new(), |ca| format!("[http]\nca_file = {:?}", ca.display().to_string()));
     let config = Config::from_toml(&format!(
         r#"
         [broker]
@@ -36,6 +37,7 @@ pub(crate) async fn run(orders: &Orders, progress: Arc<Progress>) -> Result<(), 
         slots = {slots}
         [destinations]
         slots = {slots}
+        {ca}
         [http.guard]
         enabled = false
         [log]

@@ -1,6 +1,6 @@
 //! What all contestants share: a private broker, and the stub in a process of its own.
 
-use crate::{Fault, Kind, load::Queue};
+use crate::{Contestant, Fault, Kind, Options, load::Queue, run::Orders};
 use quebert_broker_adapter::testing::PrivateRabbit;
 use std::{
     io::{BufRead as _, BufReader},
@@ -28,6 +28,23 @@ impl World {
     /// An empty queue.
     pub(crate) async fn queue(&self) -> Result<Queue, Fault> {
         Queue::declare(&self.rabbit.url(), self.kind).await
+    }
+
+    /// What a contestant is told, as far as nothing else is to be measured: to take tasks from this queue until it is
+    /// killed, with the window of the options.
+    pub(crate) fn orders(&self, options: &Options, contestant: Contestant, queue: &Queue) -> Orders {
+        Orders {
+            contestant,
+            broker: self.rabbit.url(),
+            queue: queue.name.clone(),
+            window: options.window,
+            slots: options.window.into(),
+            warm_up: 0,
+            tasks: 0,
+            workers: options.workers,
+            others: Vec::new(),
+            ca: None,
+        }
     }
 
     /// Where requests go to.
