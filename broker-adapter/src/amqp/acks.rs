@@ -264,9 +264,13 @@ mod tests {
         let settling = async {
             let at = async |ms| tokio::time::sleep_until(start + Duration::from_millis(ms)).await;
             let sends = async |count| {
-                while sent.lock().unwrap().len() < count {
+                for _ in 0..1000 {
+                    if sent.lock().unwrap().len() >= count {
+                        return;
+                    }
                     tokio::task::yield_now().await;
                 }
+                panic!("what should go at once waits: {:?}", sent.lock().unwrap());
             };
             // Alone: at once, and again after a silence.
             acks.ack(1);

@@ -1,5 +1,6 @@
 //! What a dispatcher costs: Quebert and a minimal hand-written loop take the same tasks from the same broker to the same
-//! stub, in turn, each in a process of its own. Prints figures and judges none; `docs/performance.md` explains them.
+//! stub, in turn, each in a process of its own. Prints figures, and judges none but the instructions if asked to;
+//! `docs/performance.md` explains them.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what this program is for")]
 
