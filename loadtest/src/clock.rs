@@ -4,6 +4,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
+/// Readings of the two clocks that are no further apart than this are of one moment.
+const TOGETHER: Duration = Duration::from_millis(1);
+/// How often they are read at most, to come so close.
+const READS: usize = 8;
+
 /// A moment of a run. Both parts count from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moment {
@@ -26,7 +31,8 @@ pub struct Clock {
 impl Clock {
     /// Starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now(), wall: since_1970(), bound: false }
+        let (start, wall) = together(Instant::now, since_1970);
+        Self { start, wall, bound: false }
     }
 
     /// Starts now, with a wall clock that goes with tokio's, which may be paused: virtual time.
@@ -42,9 +48,12 @@ impl Clock {
 
     /// The moment.
     pub fn now(&self) -> Moment {
-        let run = self.start.elapsed();
-        let wall = if self.bound { run } else { since_1970().saturating_sub(self.wall) };
-        Moment { run, wall }
+        if self.bound {
+            let run = self.start.elapsed();
+            return Moment { run, wall: run };
+        }
+        let (now, wall) = together(Instant::now, since_1970);
+        Moment { run: now - self.start, wall: wall.saturating_sub(self.wall) }
     }
 
     /// When that is, for tokio's timers.
@@ -68,6 +77,62 @@ impl Clock {
     }
 }
 
+/// What both clocks show at one moment, as near as the machine lets them be read: a thread that is put off between the two would
+/// take its own lateness for a drift of theirs.
+fn together(mut monotonic: impl FnMut() -> Instant, mut wall: impl FnMut() -> Duration) -> (Instant, Duration) {
+    let mut closest = None::<(Duration, Instant, Duration)>;
+    let mut before = monotonic();
+    for _ in 0..READS {
+        let shown = wall();
+        let after = monotonic();
+        let apart = after - before;
+        if closest.is_none_or(|(least, ..)| apart < least) {
+            closest = Some((apart, before, shown));
+        }
+        if apart <= TOGETHER {
+            break;
+        }
+        before = after;
+    }
+    let (_, at, shown) = closest.expect("it is read at least once");
+    (at, shown)
+}
+
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings with these gaps, in milliseconds, between each wall clock's and the monotonic one's after it.
+    fn read(gaps: &[u64]) -> (Duration, Duration, usize) {
+        let start = Instant::now();
+        let now = std::cell::Cell::new(Duration::ZERO);
+        let mut gaps = gaps.iter();
+        let mut reads = 0;
+        let wall = || {
+            reads += 1;
+            now.set(now.get() + Duration::from_millis(*gaps.next().expect("no more reads than that")));
+            now.get()
+        };
+        let (at, shown) = together(|| start + now.get(), wall);
+        (at - start, shown, reads)
+    }
+
+    #[test]
+    fn a_thread_that_is_put_off_between_the_clocks_sees_no_drift() {
+        let ms = Duration::from_millis;
+        assert_eq!(read(&[0]), (ms(0), ms(0), 1));
+        // Put off for 25 ms, twice; the third time both are read at once.
+        assert_eq!(read(&[25, 25, 0]), (ms(50), ms(50), 3));
+    }
+
+    #[test]
+    fn the_closest_readings_are_taken_if_none_is_close() {
+        let ms = Duration::from_millis;
+        let gaps = [9, 8, 7, 2, 7, 8, 9, 9];
+        assert_eq!(read(&gaps), (ms(24), ms(26), READS));
+    }
 }
