@@ -2,7 +2,7 @@
 //! looked through by other programs. It is written whole, and never added to.
 
 use super::{
-    book::{Book, Counts, Rules},
+    Book, Counts, Rules,
     extra::{Extra, Fault},
     judge::{Case, Findings, Verdict},
     record::{Record, Records},

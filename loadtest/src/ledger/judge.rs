@@ -2,7 +2,7 @@
 //! found in the queues and in the dispatchers' counters is handed in.
 
 use super::{
-    book::{Book, Counts, Rules},
+    Book, Counts, Rules,
     extra::{Extra, ExtraKind, Fault},
     record::{Record, flag},
 };

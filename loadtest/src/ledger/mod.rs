@@ -3,16 +3,22 @@
 //! by the executors, who saw it.
 
 mod book;
+mod counts;
 mod extra;
 mod file;
 mod judge;
+mod lanes;
 mod record;
+mod request;
+mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Counts, QueueRule, Rules};
+pub use book::Book;
+pub use counts::Counts;
 pub use extra::{Extra, ExtraKind, Fault};
 pub use file::{LedgerFile, LedgerFileError};
 pub(crate) use judge::SCHEMA_VERSION;
 pub use judge::{Account, FaultView, Finding, Findings, Judged, Verdict};
 pub use record::{End, Record, Tick};
+pub use rules::{QueueRule, Rules};
