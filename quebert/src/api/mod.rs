@@ -1,5 +1,6 @@
 //! The HTTP API, `/v1`: enqueue, look, steer. It settles nothing itself; tasks reach executors through the dispatcher.
 
+mod answers;
 mod auth;
 mod batch;
 pub mod board;

@@ -2,6 +2,7 @@
 //! remembered by this process only; what they do is done elsewhere.
 
 use super::{
+    answers::NoOperation,
     problem::{Code, Fault},
     state::ApiState,
     types::Operation,
@@ -43,7 +44,7 @@ pub(super) fn routes(operations: Arc<Operations>) -> OpenApiRouter<ApiState> {
     params(("id" = String, Path, description = "The operation's id")),
     responses(
         (status = 200, description = "How far it is", body = Operation),
-        (status = 404, description = "There is none with this id, or it is forgotten (`operation_not_found`)"),
+        NoOperation,
     )
 )]
 async fn look(State(operations): State<Arc<Operations>>, Path(id): Path<String>) -> Result<Json<Operation>, Fault> {
@@ -61,7 +62,7 @@ async fn look(State(operations): State<Arc<Operations>>, Path(id): Path<String>)
     params(("id" = String, Path, description = "The operation's id")),
     responses(
         (status = 200, description = "It ends, or has ended", body = Operation),
-        (status = 404, description = "There is none with this id, or it is forgotten (`operation_not_found`)"),
+        NoOperation,
     )
 )]
 async fn cancel(State(operations): State<Arc<Operations>>, Path(id): Path<String>) -> Result<Json<Operation>, Fault> {

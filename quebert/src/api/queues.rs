@@ -2,6 +2,7 @@
 //! answer in time, its part is left out.
 
 use super::{
+    answers::NoQueue,
     problem::{Code, Fault},
     state::ApiState,
     types::{PauseAnswer, PurgeAnswer, QueueLimits, QueueView, Queues},
@@ -56,7 +57,7 @@ async fn list(State(state): State<ApiState>) -> Json<Queues> {
     params(("queue" = String, Path, description = "A lane's name")),
     responses(
         (status = 200, description = "How it is now", body = QueueView),
-        (status = 404, description = "There is no such queue (`queue_not_found`)"),
+        NoQueue,
     )
 )]
 async fn show(State(state): State<ApiState>, Path(queue): Path<String>) -> Result<Json<QueueView>, Fault> {
@@ -75,7 +76,7 @@ async fn show(State(state): State<ApiState>, Path(queue): Path<String>) -> Resul
     params(("queue" = String, Path, description = "A lane's name")),
     responses(
         (status = 200, description = "It is paused", body = PauseAnswer),
-        (status = 404, description = "There is no such queue (`queue_not_found`)"),
+        NoQueue,
     )
 )]
 async fn pause(State(state): State<ApiState>, Path(queue): Path<String>) -> Result<Json<PauseAnswer>, Fault> {
@@ -91,7 +92,7 @@ async fn pause(State(state): State<ApiState>, Path(queue): Path<String>) -> Resu
     params(("queue" = String, Path, description = "A lane's name")),
     responses(
         (status = 200, description = "Tasks are taken from it", body = PauseAnswer),
-        (status = 404, description = "There is no such queue (`queue_not_found`)"),
+        NoQueue,
     )
 )]
 async fn resume(State(state): State<ApiState>, Path(queue): Path<String>) -> Result<Json<PauseAnswer>, Fault> {
@@ -117,7 +118,7 @@ struct PurgeQuery {
     params(("queue" = String, Path, description = "A lane's name"), ("dry_run" = Option<bool>, Query, description = "Only count")),
     responses(
         (status = 200, description = "They are gone, or with `dry_run` counted", body = PurgeAnswer),
-        (status = 404, description = "There is no such queue (`queue_not_found`)"),
+        NoQueue,
     )
 )]
 async fn purge(

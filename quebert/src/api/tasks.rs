@@ -2,6 +2,7 @@
 //! any broker; what lies in queues only where the broker can look.
 
 use super::{
+    answers::{NoTask, NotSteered},
     problem::{Code, Fault},
     state::ApiState,
     types::{RunAnswer, TaskView},
@@ -32,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     params(("id" = String, Path, description = "The task's id", pattern = "^[!-~]{1,128}$")),
     responses(
         (status = 200, description = "Where it is", body = TaskView),
-        (status = 404, description = "It waits nowhere (`task_not_found`); or this dispatcher does not hold it, and the broker can't look into its queues (`task_not_held`)"),
+        NoTask,
     )
 )]
 async fn look(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Json<TaskView>, Fault> {
@@ -53,8 +54,8 @@ async fn look(State(state): State<ApiState>, Path(id): Path<String>) -> Result<J
     params(("id" = String, Path, description = "The task's id", pattern = "^[!-~]{1,128}$")),
     responses(
         (status = 200, description = "It is due", body = RunAnswer),
-        (status = 404, description = "It waits nowhere (`task_not_found`); or this dispatcher does not hold it, and the broker can't look into its queues (`task_not_held`)"),
-        (status = 409, description = "An attempt is under way (`under_way`), or it is a dead letter (`dead_letter`)"),
+        NoTask,
+        NotSteered,
     )
 )]
 async fn run(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Json<RunAnswer>, Fault> {
@@ -87,8 +88,8 @@ async fn run(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Js
     params(("id" = String, Path, description = "The task's id", pattern = "^[!-~]{1,128}$")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "It waits nowhere (`task_not_found`); or this dispatcher does not hold it, and the broker can't look into its queues (`task_not_held`)"),
-        (status = 409, description = "An attempt is under way (`under_way`), or it is a dead letter (`dead_letter`)"),
+        NoTask,
+        NotSteered,
     )
 )]
 async fn cancel(State(state): State<ApiState>, Path(id): Path<String>) -> Result<StatusCode, Fault> {

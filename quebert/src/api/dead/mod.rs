@@ -7,6 +7,7 @@ mod page;
 mod run;
 
 use super::{
+    answers::{LettersBusy, NoAction, NoLetter, OperationsBusy},
     body,
     operations::{self, Operations},
     problem::{Code, Fault},
@@ -96,7 +97,7 @@ struct ListQuery {
     ),
     responses(
         (status = 200, description = "A page of them", body = DeadPage),
-        (status = 429, description = "Others look at them, and the broker hides from one what another looks at (`busy`)"),
+        LettersBusy,
     )
 )]
 async fn list(State(desk): State<Arc<Desk>>, Query(query): Query<ListQuery>) -> Result<Json<DeadPage>, Fault> {
@@ -124,8 +125,8 @@ async fn list(State(desk): State<Arc<Desk>>, Query(query): Query<ListQuery>) -> 
     params(("key" = String, Path, description = "The letter's key, as listed")),
     responses(
         (status = 200, description = "In full", body = DeadDetail),
-        (status = 404, description = "There is none with this key (`dead_letter_not_found`)"),
-        (status = 429, description = "Others look at them, and the broker hides from one what another looks at (`busy`)"),
+        NoLetter,
+        LettersBusy,
     )
 )]
 async fn show(State(desk): State<Arc<Desk>>, Path(key): Path<String>) -> Result<Json<DeadDetail>, Fault> {
@@ -143,9 +144,9 @@ async fn show(State(desk): State<Arc<Desk>>, Path(key): Path<String>) -> Result<
     params(("key" = String, Path, description = "The letter's key, as listed")),
     responses(
         (status = 200, description = "It is in its queue again", body = ReplayAnswer),
-        (status = 404, description = "There is none with this key (`dead_letter_not_found`)"),
+        NoLetter,
         (status = 409, description = "No queue to return to is there (`no_way_back`)"),
-        (status = 429, description = "Others look at them, and the broker hides from one what another looks at (`busy`)"),
+        LettersBusy,
     )
 )]
 async fn replay_one(State(desk): State<Arc<Desk>>, Path(key): Path<String>) -> Result<Json<ReplayAnswer>, Fault> {
@@ -164,8 +165,8 @@ async fn replay_one(State(desk): State<Arc<Desk>>, Path(key): Path<String>) -> R
     params(("key" = String, Path, description = "The letter's key, as listed")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is none with this key (`dead_letter_not_found`)"),
-        (status = 429, description = "Others look at them, and the broker hides from one what another looks at (`busy`)"),
+        NoLetter,
+        LettersBusy,
     )
 )]
 async fn delete_one(State(desk): State<Arc<Desk>>, Path(key): Path<String>) -> Result<StatusCode, Fault> {
@@ -185,8 +186,8 @@ async fn delete_one(State(desk): State<Arc<Desk>>, Path(key): Path<String>) -> R
     responses(
         (status = 200, description = "Counted (`dry_run`)", body = Operation),
         (status = 202, description = "Begun", body = Operation),
-        (status = 422, description = "It is no such action (`invalid_body`)"),
-        (status = 429, description = "8 operations run already (`busy`)"),
+        NoAction,
+        OperationsBusy,
     )
 )]
 async fn replay_all(
@@ -209,8 +210,8 @@ async fn replay_all(
     responses(
         (status = 200, description = "Counted (`dry_run`)", body = Operation),
         (status = 202, description = "Begun", body = Operation),
-        (status = 422, description = "It is no such action (`invalid_body`)"),
-        (status = 429, description = "8 operations run already (`busy`)"),
+        NoAction,
+        OperationsBusy,
     )
 )]
 async fn delete_all(
