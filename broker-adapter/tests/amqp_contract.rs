@@ -72,24 +72,4 @@ macro_rules! claims {
     };
 }
 
-claims! {
-    a_message_arrives_as_it_was_published
-    the_window_is_held
-    an_acked_delivery_is_gone
-    a_given_back_delivery_comes_again
-    closing_gives_back
-    another_window_opens_again
-    a_paused_source_settles_and_delivers_nothing_new
-    after_a_cut_it_opens_again_with_its_window
-    acks_of_a_former_opening_do_nothing
-    there_is_one_consumer_after_many_cuts
-    a_publish_to_a_missing_queue_comes_back
-    the_dead_are_kept
-    a_delay_queue_is_made_and_told_of
-    depth_tells_what_waits
-    stopping_sends_the_acks
-    a_relocated_message_takes_the_old_ones_place
-    a_relocated_delivery_fills_its_window_until_its_ack
-    a_relocate_of_a_former_opening_is_a_plain_publish
-    a_relocate_that_comes_back_leaves_the_old_one
-}
+quebert_dispatcher::broker_claims!(claims);

@@ -44,27 +44,42 @@ pub trait Harness: Sync {
     fn cut(&self) -> Option<BoxFuture<'_, ()>>;
 }
 
+/// Hands the names of all claims to a macro, so that a broker's tests name each of them and none is forgotten.
+#[macro_export]
+macro_rules! broker_claims {
+    ($with:ident) => {
+        $with! {
+            a_message_arrives_as_it_was_published
+            the_window_is_held
+            an_acked_delivery_is_gone
+            a_given_back_delivery_comes_again
+            closing_gives_back
+            another_window_opens_again
+            a_paused_source_settles_and_delivers_nothing_new
+            after_a_cut_it_opens_again_with_its_window
+            acks_of_a_former_opening_do_nothing
+            there_is_one_consumer_after_many_cuts
+            a_publish_to_a_missing_queue_comes_back
+            the_dead_are_kept
+            a_delay_queue_is_made_and_told_of
+            depth_tells_what_waits
+            stopping_sends_the_acks
+            a_relocated_message_takes_the_old_ones_place
+            a_relocated_delivery_fills_its_window_until_its_ack
+            a_relocate_of_a_former_opening_is_a_plain_publish
+            a_relocate_that_comes_back_leaves_the_old_one
+        }
+    };
+}
+
 /// Checks every claim, one after the other.
 pub async fn all<H: Harness>(harness: &H) {
-    a_message_arrives_as_it_was_published(harness).await;
-    the_window_is_held(harness).await;
-    an_acked_delivery_is_gone(harness).await;
-    a_given_back_delivery_comes_again(harness).await;
-    closing_gives_back(harness).await;
-    another_window_opens_again(harness).await;
-    a_paused_source_settles_and_delivers_nothing_new(harness).await;
-    after_a_cut_it_opens_again_with_its_window(harness).await;
-    acks_of_a_former_opening_do_nothing(harness).await;
-    there_is_one_consumer_after_many_cuts(harness).await;
-    a_publish_to_a_missing_queue_comes_back(harness).await;
-    the_dead_are_kept(harness).await;
-    a_delay_queue_is_made_and_told_of(harness).await;
-    depth_tells_what_waits(harness).await;
-    stopping_sends_the_acks(harness).await;
-    a_relocated_message_takes_the_old_ones_place(harness).await;
-    a_relocated_delivery_fills_its_window_until_its_ack(harness).await;
-    a_relocate_of_a_former_opening_is_a_plain_publish(harness).await;
-    a_relocate_that_comes_back_leaves_the_old_one(harness).await;
+    macro_rules! in_turn {
+        ($($claim:ident)*) => {
+            $($claim(harness).await;)*
+        };
+    }
+    broker_claims!(in_turn);
 }
 
 /// Every field of a message, and a body of every byte, survive.
