@@ -2,12 +2,7 @@
 //!
 //! Only the handle: the work is the supervisor's and the session's.
 
-use super::{
-    RabbitConfig,
-    address::Address,
-    config::ConfigError,
-    supervisor::{Shared, Supervisor},
-};
+use super::{RabbitConfig, address::Address, config::ConfigError, supervisor::Supervisor, wanted::Shared};
 use quebert_dispatcher::ports::{
     BoxFuture,
     broker::{Broker, BrokerEvent, Depth, PublishError, Source, Tag, Target},
