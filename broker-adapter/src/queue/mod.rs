@@ -11,10 +11,12 @@ mod core;
 mod line;
 #[cfg(test)]
 mod tests;
+mod values;
 
-pub use self::core::{Change, Found, Full, Handed, Limits, QueueCore, Room, Taken};
+pub use self::core::QueueCore;
 pub use consumers::Closed;
 pub use line::{Figures, Letter};
+pub use values::{Change, Found, Full, Handed, Limits, Room, Taken};
 
 use quebert_dispatcher::{grid::Step, ports::broker::Target};
 use std::{fmt, sync::Arc};
