@@ -18,7 +18,7 @@ fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
             tests_below(&path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("source is text");
-            let is_suite = path.ends_with("ports/contract.rs");
+            let is_suite = path.ends_with("ports/contract/mod.rs");
             let mut marked = false;
             for line in text.lines().map(str::trim) {
                 let function = line.trim_start_matches("pub ").trim_start_matches("async ").strip_prefix("fn ");
