@@ -20,8 +20,8 @@ const TOLERANCE: f64 = 0.25;
 /// Runs of a workload, as long as each is disturbed: the tester finds itself late or starved, or a dispatcher needs more than
 /// this for an attempt, on average, beside the executor's work. A machine that is busy with something else says nothing of the
 /// prediction, neither good nor bad: where all runs are disturbed, the workload is told as not judged.
-const RUNS_MAX: u32 = 3;
-const EXTRA_US_MAX: u64 = 6_000;
+const RUNS_MAX: u32 = 5;
+const EXTRA_US_MAX: u64 = 4_000;
 
 fn profile(arrivals: &str, executor: &str, queue: &str) -> Profile {
     Profile {
@@ -108,5 +108,5 @@ fn predictions_are_within_a_quarter_of_what_is_measured() {
         ("poisson 36/s 12s", "latency=bimodal:40ms,320ms,10% status=503:5%"),
     ]
     .map(|(arrivals, executor)| holds(arrivals, executor, "slots=4 window=6"));
-    assert!(judged.contains(&true), "nothing could be judged: this machine is too busy for it");
+    assert!(judged.contains(&true), "nothing could be judged: this machine is too busy for it, see above");
 }
