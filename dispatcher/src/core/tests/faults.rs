@@ -310,6 +310,37 @@ fn a_task_that_has_expired_by_a_jump_of_the_wall_clock_is_not_sent() {
 }
 
 #[test]
+fn a_waiting_task_expires_in_its_time_though_the_wall_clock_went_back() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.destinations.slots = 1;
+    let mut world = World::new(config);
+    world.produce("q.a", task("first"));
+    world.produce("q.a", message(r#"{"id":"late","url":"http://host/","ttl_ms":5000}"#));
+    world.deliver_all();
+    world.now.wall = Timestamp::from_millis(world.now.wall.as_millis() - 10_000);
+    world.advance(14 * SECOND);
+    settles(&world, &[]);
+    world.advance(SECOND);
+    settles(&world, &[Settlement::Expired]);
+}
+
+#[test]
+fn what_was_decided_of_a_lost_delivery_is_forgotten_if_it_never_comes_again() {
+    let mut world = one_lane();
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    world.cut(0);
+    // Another dispatcher has it now.
+    world.queues.get_mut(&Source::Queue("q.a".into())).unwrap().clear();
+    world.answer(500, &[]);
+    world.advance(14 * 60 * SECOND);
+    assert!(!world.core.orphans.is_empty(), "it may come still");
+    // A quarter of an hour after it was decided, at the next sweep.
+    world.advance(16 * 60 * SECOND);
+    assert!(world.core.orphans.is_empty() && world.core.tickets.is_empty());
+}
+
+#[test]
 fn a_copy_that_comes_back_from_the_grid_is_not_taken_for_the_one_that_went_in() {
     let mut world = one_lane();
     world.produce("q.a", message(r#"{"id":"t","url":"http://host/","delay_ms":4000}"#));
