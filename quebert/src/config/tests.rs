@@ -256,3 +256,19 @@ fn a_window_that_follows_from_the_slots_needs_a_restart() {
     assert_eq!(changes.taken_over, ["lanes.a.retry.factor", "lanes.a.slots_max", "retry.factor"]);
     assert_eq!(changes.need_restart, ["lanes.b", "lanes.a.window"]);
 }
+
+/// The broker has been told of the old one, and takes back what it has not seen an ack of by then.
+#[test]
+fn a_longer_consumer_timeout_and_what_it_would_allow_need_a_restart() {
+    let old = Config::load(&sources("[lanes.a]\n[lanes.b]")).unwrap();
+    let text = "[topology]\nconsumer_timeout = \"1h\"\n[lanes.a]\nattempt_timeout_max = \"45m\"\nattempt_timeout = \"40m\"\n\
+        [lanes.b]\nattempt_timeout_max = \"20m\"";
+    let new = Config::load(&sources(text)).unwrap();
+    let changes = old.changes(&new);
+    assert_eq!(changes.taken_over, ["lanes.a.attempt_timeout", "lanes.b.attempt_timeout_max"]);
+    assert_eq!(changes.need_restart, ["topology.consumer_timeout", "lanes.a.attempt_timeout_max"]);
+    let mut running = old.core.clone();
+    running.reload(new.core);
+    let longest = running.lanes.iter().map(|lane| lane.attempt_timeout_max);
+    assert!(longest.eq([29, 20].map(|minutes| Duration::from_secs(60 * minutes))));
+}
