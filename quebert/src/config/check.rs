@@ -48,6 +48,9 @@ pub(super) fn check(
     let broker = check.broker(&file.broker);
     let api = check.api(&file.api);
     check.at_least_one(&["embedded", "message_bytes_max"], file.embedded.message_bytes_max);
+    if file.embedded.idempotency_keys_max == 0 {
+        check.fault(&["embedded", "idempotency_keys_max"], "must be at least 1");
+    }
     let (topology, lanes) = check.lanes(&file);
     let destinations = check.destinations(&file.destinations);
     let http = check.http(&file.http);
