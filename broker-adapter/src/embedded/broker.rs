@@ -191,14 +191,14 @@ impl Shared {
     /// A message as it is stored.
     ///
     /// # Errors
-    /// When it is too large; what is taken `always` is so only at 3 GiB.
+    /// When it is too large, or nested too deep; what is taken `always` is too large only at 3 GiB.
     pub(super) fn record(&self, message: &Message, always: bool) -> Result<Record, PublishError> {
         let (bytes, limit) = (message.head_bytes() + message.body.len(), self.config.message_bytes_max);
         if !always && bytes > limit {
-            return Err(PublishError::Refused(format!("the message takes {bytes} bytes, and {limit} is the limit")));
+            return Err(PublishError::Unfit(format!("the message takes {bytes} bytes, and {limit} is the limit")));
         }
         Record::new(message, self.clock.now().wall)
-            .ok_or_else(|| PublishError::Refused("the message's headers are nested too deep".into()))
+            .ok_or_else(|| PublishError::Unfit("the message's headers are nested too deep".into()))
     }
 
     /// Waits until so many bytes may be under way.

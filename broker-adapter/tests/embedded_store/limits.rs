@@ -42,7 +42,9 @@ async fn a_full_queue_refuses_what_is_new_and_takes_moves_and_dead_letters() {
 async fn a_message_that_is_too_large_is_refused_unless_it_is_a_dead_letter() {
     let folder = Folder::new();
     let client = folder.open_with(EmbeddedConfig { message_bytes_max: 1000, ..folder.config() });
-    refused(&client.broker.publish(work(), large(1001)).await, "1000 is the limit");
+    let unfit = client.broker.publish(work(), large(1001)).await;
+    let Err(PublishError::Unfit(words)) = unfit else { panic!("{unfit:?}: trying again is no use") };
+    assert!(words.contains("bytes, and 1000 is the limit"), "{words}");
     client.broker.publish(dead(), large(1001)).await.unwrap();
     client.broker.publish(work(), large(900)).await.unwrap();
     client.broker.stop().await;

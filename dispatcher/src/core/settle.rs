@@ -281,7 +281,9 @@ impl Core {
             Ok(()) => self.finish(id, settles_as),
             Err(_) if orphaned => self.park(id, Resume::Move(again)),
             // Its own queue is full of others, which wait for the room in the window that it takes: it is sent uncounted.
-            Err(PublishError::Refused(_)) if purpose == Purpose::Recount => self.place_again(id),
+            Err(PublishError::Refused(_) | PublishError::Unfit(_)) if purpose == Purpose::Recount => {
+                self.place_again(id);
+            }
             Err(_) => {
                 if let (Target::Delay(step), State::Moving(next)) = (again.target, &mut self.tickets[id].state) {
                     let step = step_after_failures(step, failures);

@@ -108,6 +108,9 @@ pub enum PublishError {
     /// The broker refused it (full, or failed). It is nowhere.
     #[error("refused by the broker: {0}")]
     Refused(String),
+    /// The broker can never store a message like this, such as one that is too large. It is nowhere.
+    #[error("unfit for the broker: {0}")]
+    Unfit(String),
     /// It was not sent. It is nowhere.
     #[error("not connected: {0}")]
     NotConnected(String),
@@ -121,7 +124,7 @@ impl PublishError {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Returned(_) => "returned",
-            Self::Refused(_) => "nack",
+            Self::Refused(_) | Self::Unfit(_) => "nack",
             Self::NotConnected(_) => "not_connected",
             Self::Unknown(_) => "timeout",
         }

@@ -188,6 +188,7 @@ impl From<PublishError> for Fault {
             // The queue of a lane is not there: whoever operates this has to make it, and then it works.
             PublishError::Returned(_) => Self::new(Code::BrokerUnavailable, error.to_string()),
             PublishError::Refused(_) => Self::new(Code::QueueFull, error.to_string()),
+            PublishError::Unfit(_) => Self::new(Code::TooLarge, format!("{error}; nothing was stored")),
             PublishError::NotConnected(_) => Self::new(Code::BrokerUnavailable, error.to_string()),
             PublishError::Unknown(_) => Self::new(
                 Code::Unconfirmed,

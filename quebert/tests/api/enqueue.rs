@@ -76,6 +76,16 @@ async fn the_same_key_and_body_store_once() {
 }
 
 #[tokio::test]
+async fn what_the_broker_can_never_store_is_not_to_be_tried_again() {
+    let site = Site::new("").await;
+    *site.broker.failing.lock().unwrap() = Some(PublishError::Unfit("1001 bytes, and 1000 is the limit".into()));
+    let answer = site.post("/v1/tasks", r#"{"url": "https://h/"}"#).await;
+    assert_eq!((answer.status.as_u16(), &*answer.code()), (413, "too_large"), "{}", answer.text);
+    assert!(answer.headers.get("retry-after").is_none(), "{answer:?}");
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn while_the_broker_is_away_or_blocked_nothing_is_taken() {
     let site = Site::new("").await;
     let task = r#"{"url": "https://h/"}"#;

@@ -198,8 +198,13 @@ impl Desk {
             queue.insert((letter.due, task));
         });
         // What is not known to be nowhere may be there.
-        let nowhere =
-            matches!(error, PublishError::Returned(_) | PublishError::Refused(_) | PublishError::NotConnected(_));
+        let nowhere = matches!(
+            error,
+            PublishError::Returned(_)
+                | PublishError::Refused(_)
+                | PublishError::Unfit(_)
+                | PublishError::NotConnected(_)
+        );
         self.env.note(What::NotConfirmed { task, why: error.to_string(), unknown: !nowhere });
     }
 

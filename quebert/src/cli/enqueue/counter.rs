@@ -261,6 +261,7 @@ impl Counter {
             Ok(Enqueued::Repeated { id }) => Fate::Stored(Accepted { id, ..accepted }),
             Ok(Enqueued::Conflict) => Fate::Refused("the key came before, with another task".into()),
             Ok(Enqueued::UnderWay) => Fate::Failed("the first request with this key is under way".into()),
+            Err(e @ PublishError::Unfit(_)) => Fate::Refused(e.to_string()),
             Err(e) => Fate::Failed(e.to_string()),
         };
         Ok(accepted.into_iter().zip(results).map(fate).collect())

@@ -483,7 +483,9 @@ fn answer_of(fate: &Result<(), PublishError>) -> (Answer, &'static str) {
     match fate {
         Ok(()) => (Answer::Ack, "ack"),
         Err(PublishError::Returned(_)) => (Answer::Returned, "returned"),
-        Err(PublishError::Refused(_) | PublishError::NotConnected(_)) => (Answer::Nack, "nack"),
+        Err(PublishError::Refused(_) | PublishError::Unfit(_) | PublishError::NotConnected(_)) => {
+            (Answer::Nack, "nack")
+        }
         Err(_) => (Answer::Unknown, "never"),
     }
 }
