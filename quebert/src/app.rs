@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::warn;
 
 /// How long the last spans may take to reach their collector, once the dispatcher has ended.
@@ -163,6 +163,7 @@ impl App {
         let started = Instant::now();
         Ok(Running {
             dispatcher,
+            ended: None,
             handle,
             broker,
             admin,
@@ -196,6 +197,8 @@ async fn pause_as_before(admin: Arc<dyn Admin>, handle: Handle, config: Arc<Conf
 /// A dispatcher that runs. It ends when it is drained or stopped, not when this is dropped.
 pub struct Running {
     dispatcher: JoinHandle<Summary>,
+    /// How the dispatcher ended, once it has: a handle tells that only once.
+    ended: Option<Result<Summary, JoinError>>,
     /// Steers it.
     pub handle: Handle,
     /// Its broker, to publish to.
@@ -233,19 +236,25 @@ impl Running {
         }
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Whoever stops waiting, as a `select!` does, may wait again.
     ///
     /// # Panics
     /// With the dispatcher's own panic, if it had one.
     pub async fn end(&mut self) -> Summary {
-        let ended = (&mut self.dispatcher).await;
-        if let Some(exporting) = self.exporting.take()
-            && tokio::time::timeout(SPANS_GRACE, exporting).await.is_err()
-        {
-            warn!("the collector takes too long; the last spans are lost");
+        if self.ended.is_none() {
+            self.ended = Some((&mut self.dispatcher).await);
         }
-        match ended {
-            Ok(summary) => summary,
+        if let Some(exporting) = &mut self.exporting {
+            if tokio::time::timeout(SPANS_GRACE, exporting).await.is_err() {
+                warn!("the collector takes too long; the last spans are lost");
+            }
+            self.exporting = None;
+        }
+        match self.ended.take().expect("it is put there above") {
+            Ok(summary) => {
+                self.ended = Some(Ok(summary.clone()));
+                summary
+            }
             Err(e) => match e.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(e) => panic!("nobody aborts the dispatcher's task: {e}"),
@@ -322,4 +331,24 @@ impl Running {
 fn waiting(status: &PlaceStatus) -> Waiting {
     let head_age = status.oldest.map_or(Duration::ZERO, |oldest| now().since(oldest));
     Waiting { delayed: status.delayed, bytes: status.bytes, head_age }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quebert_dispatcher::memory::MemoryBroker;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_stopped_waiting_for_the_end_may_wait_again() {
+        let config = Config::from_toml("").unwrap();
+        let mut running = App::new(config).broker(MemoryBroker::new()).start().unwrap();
+        running.exporting = Some(tokio::spawn(std::future::pending()));
+        running.handle.stop_now();
+        // The dispatcher has ended by then, and its spans are still on their way.
+        assert!(timeout(SPANS_GRACE / 2, running.end()).await.is_err());
+        assert!(running.dispatcher.is_finished() && running.exporting.is_some());
+        assert_eq!(running.end().await.held, 0);
+        assert_eq!(running.end().await.held, 0);
+    }
 }
