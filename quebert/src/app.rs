@@ -3,7 +3,7 @@
 use crate::{
     api::{board::Board, feed::Feed, state::ApiState},
     compose::{self, ComposeError, Engine},
-    config::Config,
+    config::{Config, Current},
     health::Health,
     intake::now,
     logs::Logs,
@@ -14,6 +14,7 @@ use quebert_broker_adapter::{
     embedded::{self, Look},
 };
 use quebert_dispatcher::{
+    config::CoreConfig,
     ports::{
         broker::{Broker, Target},
         mediator::Mediator,
@@ -172,6 +173,7 @@ impl App {
             health,
             board,
             feed,
+            core: Current::new(config.core.clone()),
             config,
             started,
             exporting,
@@ -216,6 +218,7 @@ pub struct Running {
     pub feed: Arc<Feed>,
     /// What it was started with.
     pub config: Arc<Config>,
+    core: Current,
     started: Instant,
     /// Sends spans as long as the dispatcher makes some.
     exporting: Option<JoinHandle<()>>,
@@ -226,6 +229,7 @@ impl Running {
     pub fn api_state(&self) -> ApiState {
         ApiState {
             config: self.config.clone(),
+            core: self.core.clone(),
             admin: self.admin.clone(),
             handle: self.handle.clone(),
             health: self.health.clone(),
@@ -234,6 +238,15 @@ impl Running {
             metrics: self.metrics.clone(),
             started: self.started,
         }
+    }
+
+    /// Takes over what may change while it runs, wherever it is gone by: in the dispatcher, the API and the metrics. See
+    /// [`Handle::reconfigure`].
+    pub fn reconfigure(&self, next: CoreConfig) {
+        self.metrics.limits(&next.lanes);
+        // First, so that nothing is taken in that the dispatcher would bury by its old limits.
+        self.handle.reconfigure(next.clone());
+        self.core.reload(next);
     }
 
     /// Waits for its end. Whoever stops waiting, as a `select!` does, may wait again.
@@ -338,6 +351,20 @@ mod tests {
     use super::*;
     use quebert_dispatcher::memory::MemoryBroker;
     use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_reload_reaches_the_api() {
+        let core = |toml: &str| Config::from_toml(toml).unwrap();
+        let mut running = App::new(core("[lanes.a]\nwindow = 20")).broker(MemoryBroker::new()).start().unwrap();
+        let api = running.api_state();
+        let next = "[lanes.a]\nslots_max = 17\nwindow = 40\n[lanes.b]\n[limits]\nurl_bytes = 99\n[pool]\nslots = 77";
+        running.reconfigure(core(next).core);
+        let now = api.core.now();
+        assert_eq!((now.limits.url_bytes, now.slots_shared, now.lanes[0].slots_max), (99, 77, 17));
+        assert_eq!((now.lanes.len(), now.lanes[0].window), (1, 20), "what needs a restart stays");
+        running.handle.stop_now();
+        running.end().await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_stopped_waiting_for_the_end_may_wait_again() {

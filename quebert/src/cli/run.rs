@@ -173,8 +173,7 @@ fn reload(running: &Running, current: &mut Config, level: &LogLevel, load: &impl
         }
     };
     level.set(next.log_level);
-    running.handle.reconfigure(next.core.clone());
-    running.metrics.limits(&next.core.lanes);
+    running.reconfigure(next.core.clone());
     running.metrics.reloaded(true, now());
     info!(taken_over = current.changes(&next).taken_over.join(" "), "config reloaded");
     let need_restart = running.config.changes(&next).need_restart;
