@@ -111,6 +111,9 @@ pub struct CoreConfig {
     pub seed: u64,
 }
 
+/// What the broker's consumer timeout must leave beside the longest attempt, for waiting and settling.
+pub const SETTLE_MARGIN: Duration = Duration::from_secs(60);
+
 impl CoreConfig {
     /// How long a delivery of that lane may wait for its slot: a third of what the broker's consumer timeout leaves
     /// beside the longest attempt. The second third is for how seldom it is looked at, the last for hooks and settling.
@@ -118,13 +121,21 @@ impl CoreConfig {
         self.consumer_timeout.saturating_sub(self.lanes[lane].attempt_timeout_max) / 3
     }
 
+    /// The longest limit that an attempt may have: the broker's consumer timeout less [`SETTLE_MARGIN`].
+    pub fn attempt_timeout_longest(&self) -> Duration {
+        self.consumer_timeout.saturating_sub(SETTLE_MARGIN)
+    }
+
     /// Takes over what may change while a dispatcher runs: slots, weights, priorities, policies and limits. What
     /// belongs to the broker stays: the lanes themselves, their queues and windows.
     pub fn reload(&mut self, new: Self) {
+        let longest = self.attempt_timeout_longest();
         for mut lane in new.lanes {
             if let Some(old) = self.lanes.iter_mut().find(|old| old.name == lane.name) {
                 lane.queue = old.queue.clone();
                 lane.window = old.window;
+                // The broker's patience is that of the start, whatever the new config says of it.
+                lane.attempt_timeout_max = lane.attempt_timeout_max.min(longest);
                 *old = lane;
             }
         }

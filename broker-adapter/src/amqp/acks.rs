@@ -98,11 +98,13 @@ impl Acks {
     }
 
     fn settle(&self, seq: u64, state: State) {
-        let pending = self.book().settle(seq, state);
-        match pending {
-            Some(1) => self.first.notify_one(),
-            Some(n) if n >= self.batch => self.full.notify_one(),
-            _ => {}
+        let Some(pending) = self.book().settle(seq, state) else { return };
+        if pending == 1 {
+            self.first.notify_one();
+        }
+        // Not for those beyond it: the next batch would find itself full before it has begun.
+        if pending == self.batch {
+            self.full.notify_one();
         }
     }
 
@@ -301,6 +303,46 @@ mod tests {
     #[test]
     fn a_small_window_is_a_batch() {
         assert_eq!([1, 2, 8, 32, 100].map(|window| Acks::new(window).batch), [1, 2, 8, 8, 25]);
+    }
+
+    /// When each ack of these is sent, in milliseconds. Those of a group are settled without a pause, and between groups no time
+    /// passes, but whatever can go at once goes.
+    async fn sent(window: u16, groups: &[std::ops::RangeInclusive<u64>]) -> Vec<(u128, u64)> {
+        let acks = Acks::new(window);
+        let start = Instant::now();
+        let sent = Mutex::new(Vec::new());
+        let running = acks.run_with(|flush| {
+            let up_to = flush.up_to.into_iter().map(|up_to| (start.elapsed().as_millis(), up_to));
+            sent.lock().unwrap().extend(up_to);
+            std::future::ready(Ok(()))
+        });
+        let settling = async {
+            for group in groups {
+                group.clone().for_each(|seq| acks.delivered(seq));
+                group.clone().for_each(|seq| acks.ack(seq));
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            tokio::time::sleep(5 * COMPANY_WAIT).await;
+            acks.finish();
+        };
+        let (ended, ()) = tokio::join!(running, settling);
+        ended.unwrap();
+        sent.into_inner().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_of_one_never_waits() {
+        assert_eq!(sent(1, &[1..=1, 2..=2, 3..=3]).await, [(0, 1), (0, 2), (0, 3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_a_batch_does_not_hurry_the_next() {
+        // The second waits for company, is joined by more than a batch, and goes with them.
+        let sent = sent(32, &[1..=1, 2..=2, 3..=12, 13..=13]).await;
+        assert_eq!(sent[..2], [(0, 1), (0, 12)]);
+        assert!(sent[2].0 >= 1 && sent[2].1 == 13, "{sent:?}");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! What operators ask of the store: figures, looking, taking out, purging, finding, idempotency keys, pauses.
 
 use super::{
-    disk::OnceEntry,
+    disk::{Disk, Fault, OnceEntry},
     inbox::{AdminAnswer, Enqueuing, Page, Purged, Request},
     record::{self, Record},
     store::{Store, Waiting},
@@ -78,13 +78,10 @@ impl Store {
 
     /// Whether an idempotency key was used before, in this transaction or an earlier one.
     fn known(&mut self, once: &Once) -> Result<Option<Enqueued>, PublishError> {
-        let in_batch = self.batch.once.get(&once.key).cloned();
-        let entry = match (in_batch, &self.disk) {
-            (Some(entry), _) => Some(entry),
-            (None, Some(disk)) if self.trouble.is_none() => {
-                disk.once(&once.key).map_err(|fault| PublishError::Refused(fault.to_string()))?
-            }
-            (None, _) => return Err(PublishError::Refused(self.words())),
+        let entry = match self.batch.once.get(&once.key).cloned() {
+            Some(entry) => Some(entry),
+            None if self.trouble.is_some() => return Err(PublishError::Refused(self.words())),
+            None => self.look_up(|disk| disk.once(&once.key)).map_err(PublishError::Refused)?,
         };
         let now = self.wall();
         let entry = entry.filter(|entry| entry.until > now);
@@ -256,10 +253,20 @@ impl Store {
         Ok(done)
     }
 
-    fn paused(&self) -> Result<Vec<Arc<str>>, AdminError> {
-        let disk = self.disk.as_ref().ok_or_else(|| AdminError::Unavailable(self.words()))?;
-        let names = disk.paused().map_err(|fault| AdminError::Unavailable(fault.to_string()))?;
+    fn paused(&mut self) -> Result<Vec<Arc<str>>, AdminError> {
+        let names = self.look_up(Disk::paused).map_err(AdminError::Unavailable)?;
         Ok(names.into_iter().map(Arc::from).collect())
+    }
+
+    /// Reads something small. An error is the beginning of trouble, as with every read: after one the database reads
+    /// nothing more until it is opened again.
+    fn look_up<T>(&mut self, read: impl FnOnce(&Disk) -> Result<T, Fault>) -> Result<T, String> {
+        let Some(disk) = &self.disk else { return Err(self.words()) };
+        read(disk).map_err(|fault| {
+            self.disk = None;
+            self.begin_trouble(fault.to_string());
+            self.words()
+        })
     }
 
     /// Answers with the next transaction what was done in it, or at once that it can't be.

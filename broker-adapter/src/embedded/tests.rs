@@ -5,15 +5,15 @@ mod sick;
 use self::sick::Sick;
 use super::{
     EmbeddedBroker, EmbeddedConfig,
-    disk::OnceEntry,
+    disk::{Disk, OnceEntry},
     file::Medium,
-    inbox::{Inbox, Publish, Request},
+    inbox::{Enqueuing, Inbox, Publish, Request},
     record::Record,
     store::Store,
     time::Machine,
 };
 use crate::{
-    admin::{Admin, AdminError, Place, Position, Sweeper, Take},
+    admin::{Admin, AdminError, Enqueued, Once, Place, Position, Sweeper, Take},
     queue::{ClientId, Letter, QueueName, Spot},
 };
 use bytes::Bytes;
@@ -73,6 +73,25 @@ impl Bench {
         let mut answer = self.ask_to_publish(&message(body));
         self.store.turn();
         answer.try_recv().unwrap()
+    }
+
+    /// Stores a task under an idempotency key that ends at a moment of the wall.
+    fn enqueue(&mut self, id: &str, key: &str, end: Timestamp) -> Result<Enqueued, PublishError> {
+        let (answer, mut answered) = oneshot::channel();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let once = Once { key: key.into(), fingerprint: [0; 32], until: end };
+        let record = Record::new(&message(id), self.store.wall()).ok_or(PublishError::Refused(String::new()));
+        let task = Enqueuing { queue: "work".into(), record, id: id.into(), once: Some(once) };
+        self.store.take_in(Request::Enqueue { tasks: vec![task], permit, answer });
+        self.store.turn();
+        answered.try_recv().unwrap().remove(0)
+    }
+
+    /// Opens the file again without a memory for its pages, so that whatever is read next is read from the disk.
+    fn without_page_cache(&mut self) {
+        self.store.disk = None;
+        let database = redb::Builder::new().set_cache_size(0).create_with_backend(self.disk.clone()).unwrap();
+        self.store.disk = Some(Disk::new(database).unwrap());
     }
 
     fn client(&mut self, client: u64, window: u16) -> mpsc::Receiver<BrokerEvent> {
@@ -172,6 +191,41 @@ fn what_was_refused_since_a_read_failed_is_nowhere_later() {
     let mut found = bench.after_loss_of_power();
     assert_eq!(found.bodies(), ["old"]);
     assert_eq!(found.store.disk.as_ref().unwrap().paused().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_that_cannot_be_looked_up_is_the_beginning_of_trouble_which_passes() {
+    let mut bench = Bench::new();
+    let end = Timestamp::from_millis(i64::MAX);
+    assert_eq!(bench.enqueue("a", "key", end), Ok(Enqueued::Stored));
+    bench.without_page_cache();
+    bench.disk.fails_to_read();
+    let refused = bench.enqueue("b", "key", end);
+    assert!(matches!(&refused, Err(PublishError::Refused(words)) if words.contains("does not read")), "{refused:?}");
+    assert!(bench.store.is_stuck(), "it will be tried again, whoever asks for what");
+    bench.recover();
+    assert_eq!(bench.enqueue("b", "key", end), Ok(Enqueued::Repeated { id: "a".into() }));
+    assert_eq!(bench.bodies(), ["a"]);
+}
+
+#[test]
+fn pauses_that_cannot_be_read_are_the_beginning_of_trouble_which_passes() {
+    let mut bench = Bench::new();
+    let (answer, _) = oneshot::channel();
+    bench.store.take_in(Request::RememberPause { queue: "work".into(), paused: true, answer });
+    bench.store.turn();
+    bench.without_page_cache();
+    bench.disk.fails_to_read();
+    let paused = |bench: &mut Bench| {
+        let (answer, mut answered) = oneshot::channel();
+        bench.store.take_in(Request::Paused(answer));
+        bench.store.turn();
+        answered.try_recv().unwrap()
+    };
+    assert!(matches!(paused(&mut bench), Err(AdminError::Unavailable(_))));
+    assert!(bench.store.is_stuck());
+    bench.recover();
+    assert_eq!(paused(&mut bench).unwrap(), ["work".into()]);
 }
 
 /// Its fate is open until the file can be opened again, and meanwhile tasks are settled.

@@ -6,7 +6,7 @@
 
 use super::config::HttpConfig;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Uri, uri::Authority};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -76,10 +76,12 @@ fn host(destination: &Destination) -> HeaderValue {
 #[derive(Clone)]
 pub(super) struct H2 {
     sender: http2::SendRequest<Full<Bytes>>,
+    /// What stands in the place of `Host`; `None` where a request's own does.
+    authority: Option<Authority>,
 }
 
 impl H2 {
-    pub(super) async fn new<Io>(io: Io, config: &HttpConfig) -> hyper::Result<Self>
+    pub(super) async fn new<Io>(io: Io, destination: &Destination, config: &HttpConfig) -> hyper::Result<Self>
     where
         Io: Read + Write + Unpin + Send + 'static,
     {
@@ -96,7 +98,19 @@ impl H2 {
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        Ok(Self { sender })
+        Ok(Self { sender, authority: Authority::try_from(host(destination).as_bytes()).ok() })
+    }
+
+    /// The request with the same authority as it would have over HTTP/1.1, however its URL spells it.
+    fn addressed(&self, request: &mut Outgoing) {
+        request.headers_mut().remove(http::header::HOST);
+        let Some(authority) = &self.authority else { return };
+        if request.uri().authority().is_some_and(|own| own.as_str() == authority.as_str()) {
+            return;
+        }
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.authority = Some(authority.clone());
+        *request.uri_mut() = Uri::from_parts(parts).expect("only the authority of an absolute URI was changed");
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -120,7 +134,7 @@ impl<Io: Read + Write + Unpin + Send + 'static> Conn<Io> {
         let mut request = outgoing.take().expect("a request to send");
         match self {
             Self::H2(h2) => {
-                request.headers_mut().remove(http::header::HOST);
+                h2.addressed(&mut request);
                 let sent = h2.sender.try_send_request(request).await;
                 sent.map_err(|mut error| {
                     *outgoing = error.take_message();
@@ -130,7 +144,7 @@ impl<Io: Read + Write + Unpin + Send + 'static> Conn<Io> {
             Self::H1(h1) => {
                 let absolute = request.uri().clone();
                 let path = absolute.path_and_query().cloned();
-                *request.uri_mut() = path.map_or_else(|| http::Uri::from_static("/"), http::Uri::from);
+                *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
                 request.headers_mut().insert(http::header::HOST, h1.host.clone());
                 let mut answer = std::pin::pin!(h1.sender.try_send_request(request));
                 let sent = self.drive(|cx| answer.as_mut().poll(cx)).await;

@@ -73,7 +73,7 @@ impl<Io: Read + Write + Unpin + Send + 'static> Pool<Io> {
 
     /// Keeps a connection for the next request.
     pub(super) fn put_h1(self: &Arc<Self>, destination: Destination, h1: H1<Io>) {
-        if self.idle_per_destination == 0 {
+        if self.idle_per_destination == 0 || self.idle_total == 0 {
             return;
         }
         let mut state = self.lock();

@@ -11,6 +11,7 @@ use super::{
     pool::Pool,
 };
 use bytes::Bytes;
+use http::{HeaderValue, Method};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use quebert_dispatcher::{
@@ -102,9 +103,7 @@ impl<C: Connect> Inner<C> {
             return Err(limits.passed("no time left", false));
         }
         if let Some(http) = http {
-            // hyper counts the body itself; a second opinion could split the request in two.
-            http.headers_mut().remove(http::header::CONTENT_LENGTH);
-            http.headers_mut().remove(http::header::TRANSFER_ENCODING);
+            frame(http);
         }
         for _ in 0..REUSE_TRIES {
             let Some(conn) = self.reuse(destination) else { break };
@@ -165,7 +164,7 @@ impl<C: Connect> Inner<C> {
         let connected =
             self.connector.connect(target, self.config.connect_timeout).await.map_err(failure::unreached)?;
         let handshake = if connected.h2 {
-            H2::new(connected.io, &self.config).await.map(|h2| {
+            H2::new(connected.io, destination, &self.config).await.map(|h2| {
                 self.pool.put_h2(destination.clone(), h2.clone());
                 Conn::H2(h2)
             })
@@ -182,6 +181,10 @@ impl<C: Connect> Inner<C> {
         destination: &Destination,
         limits: Limits,
     ) -> Done {
+        // The limit below looks at what it limits before it looks at the time, and one look is enough to send a request.
+        if Instant::now() >= limits.head_end {
+            return Done::Outcome(Err(limits.passed("no time left", false)));
+        }
         let head = match timeout_at(limits.head_end, conn.send(http)).await {
             Ok(Ok(head)) => head,
             Ok(Err(error)) => {
@@ -267,3 +270,16 @@ const REUSE_TRIES: usize = 4;
 
 /// 30 days; AMQP's consumer timeout ends any attempt long before.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Leaves the length of the body to hyper, which counts it: a second opinion could split the request in two. Of an empty one it
+/// says nothing over HTTP/1.1, and where a body is usual some servers ask for its length all the same (RFC 9110, section 8.6).
+fn frame(http: &mut Outgoing) {
+    let empty = http.body().is_end_stream();
+    let usual = matches!(*http.method(), Method::POST | Method::PUT | Method::PATCH);
+    let headers = http.headers_mut();
+    headers.remove(http::header::CONTENT_LENGTH);
+    headers.remove(http::header::TRANSFER_ENCODING);
+    if empty && usual {
+        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+}

@@ -38,6 +38,8 @@ pub struct Recorded {
     pub method: Method,
     /// Its target as it stood in the request, such as `/path?query`.
     pub target: String,
+    /// The host that an HTTP/2 request names; with HTTP/1.1 the header `host` does.
+    pub authority: Option<String>,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
@@ -432,7 +434,7 @@ fn parse_head(head: &[u8]) -> Option<Recorded> {
         headers.append(name.parse::<HeaderName>().ok()?, HeaderValue::from_str(value.trim()).ok()?);
     }
     let (version, body, at) = (Version::HTTP_11, Bytes::new(), Instant::now());
-    Some(Recorded { number: 0, connection: 0, version, method, target, headers, body, at })
+    Some(Recorded { number: 0, connection: 0, version, method, target, authority: None, headers, body, at })
 }
 
 /// `None` if the connection goes on.
@@ -505,6 +507,7 @@ where
                 version: head.version,
                 method: head.method,
                 target: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+                authority: head.uri.authority().map(ToString::to_string),
                 headers: head.headers,
                 body,
                 at: Instant::now(),

@@ -36,7 +36,7 @@ pub(crate) fn post(url: &str, body: impl Into<Bytes>) -> Request {
     request(Method::POST, url, body.into())
 }
 
-fn request(method: Method, url: &str, body: Bytes) -> Request {
+pub(crate) fn request(method: Method, url: &str, body: Bytes) -> Request {
     let uri: Uri = url.parse().unwrap();
     let destination = Destination::of(&uri).unwrap();
     let http = http::Request::builder().method(method).uri(uri).body(body).unwrap();

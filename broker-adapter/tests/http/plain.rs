@@ -1,8 +1,9 @@
 //! Without TLS: reuse, classes of failure, limits, the guard. `tls` has the rest.
 
-use super::common::{LONG, SHORT, answer, failure, get, is, no_tls, post, transport, with};
+use super::common::{LONG, SHORT, answer, failure, get, is, no_tls, post, request, transport, with};
 use bytes::Bytes;
 use futures_util::future::join_all;
+use http::{HeaderValue, Method};
 use quebert_broker_adapter::{
     http::{AddressGuard, BodyOver, HttpConfig, HttpTransport, TcpConnector},
     testing::executor::{Executor, Keep, Reply},
@@ -35,6 +36,18 @@ async fn a_request_arrives_as_it_was_made() {
         requests[0].headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
     headers.sort();
     assert_eq!(headers, ["content-length: 8".into(), format!("host: {}", executor.address()), "x-one: 1".into()]);
+}
+
+/// Some servers answer 411 otherwise.
+#[tokio::test]
+async fn an_empty_body_has_a_length_where_a_body_is_usual() {
+    let executor = Executor::start(|_| Reply::status(200)).await;
+    let transport = transport();
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::GET, Method::DELETE] {
+        answer(&transport, request(method, &executor.url("/"), Bytes::new())).await;
+    }
+    let lengths = executor.requests().into_iter().map(|r| r.headers.get("content-length").cloned());
+    assert!(lengths.eq([Some("0"), Some("0"), Some("0"), None, None].map(|n| n.map(HeaderValue::from_static))));
 }
 
 #[tokio::test]
@@ -267,6 +280,15 @@ async fn nothing_is_sent_when_no_time_is_left() {
     is(&failure(&transport, request).await, FailureKind::Timeout, false);
     answer(&transport, get(&executor.url("/"))).await;
     assert_eq!((executor.counts().requests, executor.counts().connections), (2, 1));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_when_the_time_for_the_head_is_over_before() {
+    let executor = Executor::start(|_| Reply::status(200)).await;
+    let transport = with(HttpConfig { header_timeout: Some(Duration::ZERO), ..HttpConfig::default() });
+    is(&failure(&transport, get(&executor.url("/"))).await, FailureKind::Timeout, false);
+    executor.wait_until(LONG, |c| c.connections == 1 && c.open == 0).await;
+    assert_eq!(executor.counts().requests, 0);
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! Over TLS: whom it trusts, how it shows who it is, and HTTP/2.
 
 use super::common::{LONG, SHORT, answer, failure, get, is, post};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Version;
 use quebert_broker_adapter::{
     http::{AddressGuard, HttpConfig, HttpTransport, TcpConnector, TlsClient, TlsError, TlsSettings},
-    testing::executor::{Executor, Reply},
+    testing::executor::{Executor, Recorded, Reply},
 };
 use quebert_dispatcher::{outcome::FailureKind, ports::transport::Request};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -167,6 +168,25 @@ async fn http_2_shares_one_connection_among_all_requests() {
 }
 
 #[tokio::test]
+async fn http_2_names_the_host_as_http_1_does_however_it_is_spelt() {
+    let ca = Authority::new();
+    let mut named = Vec::new();
+    for alpn in [&["h2"][..], &["http/1.1"]] {
+        let config = ca.server(&ca.sign_for("localhost"), alpn, None);
+        let executor = Executor::builder().tls(config).start(|_| Reply::status(200)).await;
+        let transport = transport(&ca.trusted());
+        let port = executor.address().port();
+        for spelt in [format!("https://LocalHost:{port}/a"), format!("https://localhost:0{port}/a?b")] {
+            answer(&transport, post(&spelt, Bytes::new())).await;
+        }
+        let of = |r: &Recorded| r.authority.clone().unwrap_or_else(|| r.header("host").to_owned());
+        named.extend(executor.requests().iter().map(|r| (r.target.clone(), of(r).replace(&port.to_string(), "port"))));
+    }
+    let one = [("/a".to_owned(), "localhost:port".to_owned()), ("/a?b".to_owned(), "localhost:port".to_owned())];
+    assert_eq!(named, [one.clone(), one].concat());
+}
+
+#[tokio::test]
 async fn http_1_is_spoken_where_http_2_is_not_wanted() {
     let ca = Authority::new();
     let executor = executor(ca.server(&ca.sign_for("localhost"), &["h2", "http/1.1"], None)).await;
@@ -178,7 +198,7 @@ async fn http_1_is_spoken_where_http_2_is_not_wanted() {
 async fn a_timeout_over_http_2_costs_only_its_own_request() {
     let ca = Authority::new();
     let config = ca.server(&ca.sign_for("localhost"), &["h2"], None);
-    let script = |r: &quebert_broker_adapter::testing::executor::Recorded| match r.target.as_str() {
+    let script = |r: &Recorded| match r.target.as_str() {
         "/hang" => Reply::Hang,
         _ => Reply::status(200),
     };

@@ -85,6 +85,8 @@ impl Core {
             }
             Err(error) => Before::Bury(format!("a mediator made the URL unusable: {error}")),
         };
+        // Not a mediator's to say: requests and figures tell of the lane that it is.
+        attempt.lane = self.config.lanes[lane].name.clone();
         let (open, early) = (self.is_open(lane), self.is_early(id));
         let as_granted = self.destinations.of(dest).name == attempt.task.destination;
         if before == Before::Send && as_granted && open && !over && !early {

@@ -11,7 +11,7 @@ use super::{
 use quebert_broker_adapter::http::{AddressGuard, Cidr, HttpConfig};
 use quebert_dispatcher::{
     backoff::{Curve, Jitter, RetryPolicy},
-    config::{CoreConfig, DestinationConfig, HookErrorRule, LaneConfig, Schedule},
+    config::{CoreConfig, DestinationConfig, HookErrorRule, LaneConfig, SETTLE_MARGIN, Schedule},
     verdict::StatusRules,
 };
 use quebert_wire::Destination;
@@ -34,9 +34,6 @@ const HOLD_MAX: Duration = Duration::from_secs(1);
 /// Heads of each delay queue that a dispatcher holds. Small, since a head that is held is a head that another
 /// dispatcher can't move.
 const DELAY_WINDOW: u16 = 64;
-
-/// What is left of the consumer timeout for waiting and settling around the longest attempt.
-const SETTLE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Each is one more bucket in every histogram of a task's or a request's time.
 const SLOS_MAX: usize = 8;

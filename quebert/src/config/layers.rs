@@ -139,10 +139,14 @@ impl Layers {
                     if retyped {
                         continue;
                     }
+                    let message = e.inner().message().trim_end();
                     let problem = Problem {
                         key: self.origins.key(&path),
                         origin,
-                        message: e.inner().message().trim_end().to_owned(),
+                        message: match path.first() {
+                            Some(section) if HOLD_SECRETS.contains(&&**section) => without_value(message),
+                            _ => message.to_owned(),
+                        },
                     };
                     if !self.problems.iter().any(|p| p.origin == problem.origin && p.message == problem.message) {
                         self.problems.push(problem);
@@ -173,6 +177,20 @@ pub fn verdict(mut problems: Vec<Problem>) -> Result<(), Problems> {
     problems.sort();
     problems.dedup();
     Err(Problems(problems))
+}
+
+/// Sections in which a secret may stand where something else is expected.
+const HOLD_SECRETS: [&str; 4] = ["api", "broker", "otlp", "signing"];
+
+/// What serde says of a value, without the value.
+fn without_value(message: &str) -> String {
+    let shown = ["invalid type: ", "invalid value: "].iter().find_map(|start| message.strip_prefix(*start));
+    let Some((what, wanted)) = shown.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return message.to_owned();
+    };
+    let kind = what.split(['"', '`']).next().unwrap_or_default().trim_end();
+    let wanted = if wanted.starts_with("struct ") { "a table" } else { wanted };
+    format!("invalid type: {kind}, expected {wanted}")
 }
 
 fn default_table() -> Table {

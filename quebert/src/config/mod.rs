@@ -209,6 +209,12 @@ impl Config {
             if old.window != new.window && !changes.need_restart.contains(&key) {
                 changes.need_restart.push(key);
             }
+            // No attempt may outlast the consumer timeout that the broker has been told.
+            if new.attempt_timeout_max > self.core.attempt_timeout_longest() {
+                let key = format!("lanes.{}.attempt_timeout_max", old.name);
+                changes.taken_over.retain(|taken| *taken != key);
+                changes.need_restart.push(key);
+            }
         }
         if self.broker.urls != next.broker.urls {
             changes.need_restart.push("broker.url".to_owned());

@@ -186,6 +186,27 @@ fn wrong_overrides_are_told_by_their_name() {
 }
 
 #[test]
+fn a_secret_that_stands_in_the_wrong_place_is_not_shown() {
+    let mut s = sources(
+        "broker = \"amqp://app:hunter2@host\"\n[signing]\nkeys = { one = \"hunter2\" }\n\
+        [api.tokens]\nshop = \"hunter2, expected `more` of it\"\nbank = 4242424242\n[api.tokens.post]\nroles = \"hunter2\"\ntoken = \"x\"",
+    );
+    s.env =
+        vec![("QUEBERT__API__TOKENS__DESK".into(), "hunter2".into()), ("QUEBERT__SIGNING".into(), "hunter2".into())];
+    let told = Config::load(&s).unwrap_err().to_string();
+    assert!(!told.contains("hunter2") && !told.contains("4242"), "{told}");
+    assert_snapshot!(told, @r"
+    quebert.toml:1: broker: invalid type: string, expected a table
+    quebert.toml:5: api.tokens.shop: invalid type: string, expected a table
+    quebert.toml:6: api.tokens.bank: invalid type: integer, expected a table
+    quebert.toml:7: api.tokens.post: missing field `roles`
+    quebert.toml:8: api.tokens.post.roles: invalid type: string, expected a sequence
+    environment QUEBERT__API__TOKENS__DESK: api.tokens.desk: invalid type: string, expected a table
+    environment QUEBERT__SIGNING: signing: invalid type: string, expected a table
+    ");
+}
+
+#[test]
 fn variables_are_filled_into_secrets_and_never_shown() {
     let mut s = sources("[broker]\nurl = \"amqp://app:${AMQP_PASSWORD}@host/%2f\"\n[signing]\nkeys = [\"${KEY}\"]");
     s.env = vec![
@@ -251,4 +272,20 @@ fn a_window_that_follows_from_the_slots_needs_a_restart() {
     let changes = old.changes(&new);
     assert_eq!(changes.taken_over, ["lanes.a.retry.factor", "lanes.a.slots_max", "retry.factor"]);
     assert_eq!(changes.need_restart, ["lanes.b", "lanes.a.window"]);
+}
+
+/// The broker has been told of the old one, and takes back what it has not seen an ack of by then.
+#[test]
+fn a_longer_consumer_timeout_and_what_it_would_allow_need_a_restart() {
+    let old = Config::load(&sources("[lanes.a]\n[lanes.b]")).unwrap();
+    let text = "[topology]\nconsumer_timeout = \"1h\"\n[lanes.a]\nattempt_timeout_max = \"45m\"\nattempt_timeout = \"40m\"\n\
+        [lanes.b]\nattempt_timeout_max = \"20m\"";
+    let new = Config::load(&sources(text)).unwrap();
+    let changes = old.changes(&new);
+    assert_eq!(changes.taken_over, ["lanes.a.attempt_timeout", "lanes.b.attempt_timeout_max"]);
+    assert_eq!(changes.need_restart, ["topology.consumer_timeout", "lanes.a.attempt_timeout_max"]);
+    let mut running = old.core.clone();
+    running.reload(new.core);
+    let longest = running.lanes.iter().map(|lane| lane.attempt_timeout_max);
+    assert!(longest.eq([29, 20].map(|minutes| Duration::from_secs(60 * minutes))));
 }

@@ -23,6 +23,7 @@ struct State {
     dirty: BTreeSet<usize>,
     sync_fails: bool,
     write_fails: bool,
+    read_fails: bool,
     sync_panics: bool,
     gone: bool,
     closed: bool,
@@ -45,6 +46,11 @@ impl Sick {
         self.lock().write_fails = true;
     }
 
+    /// Nothing can be read until it is [`well`](Self::is_well).
+    pub(super) fn fails_to_read(&self) {
+        self.lock().read_fails = true;
+    }
+
     /// It can't be opened until it is [`well`](Self::is_well).
     pub(super) fn is_gone(&self) {
         self.lock().gone = true;
@@ -52,7 +58,7 @@ impl Sick {
 
     pub(super) fn is_well(&self) {
         let mut state = self.lock();
-        (state.gone, state.write_fails, state.sync_fails) = (false, false, false);
+        (state.gone, state.read_fails, state.write_fails, state.sync_fails) = (false, false, false, false);
     }
 
     /// Another disk, with what a loss of power leaves.
@@ -99,6 +105,9 @@ impl StorageBackend for Sick {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.lock();
+        if state.read_fails {
+            return Err(io::Error::other("it does not read"));
+        }
         let at = offset as usize;
         let bytes = state.current.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);

@@ -271,6 +271,19 @@ fn prepare(world: &mut World) {
 }
 
 #[test]
+fn a_mediator_can_not_say_which_lane_a_task_came_through() {
+    let mut config = config(vec![lane("a", 1)]);
+    config.mediated = true;
+    let mut world = World::new(config);
+    world.produce("q.a", task("t"));
+    world.deliver_all();
+    let (ticket, mut attempt) = world.preparing.pop_front().unwrap();
+    attempt.lane = "another".into();
+    world.feed(Input::Prepared { ticket, attempt, before: Ok(Before::Send) });
+    assert_eq!(&*world.sending[0].1.lane, "a");
+}
+
+#[test]
 fn a_wall_clock_that_goes_back_makes_nothing_early() {
     let mut config = config(vec![lane("a", 1)]);
     config.destinations.slots = 1;
