@@ -82,6 +82,7 @@ pub fn embedded_config(config: &Config) -> Option<EmbeddedConfig> {
         queue_messages_max: typed.queue_messages_max,
         message_bytes_max: typed.message_bytes_max,
         total_bytes_max: typed.total_bytes_max,
+        idempotency_keys_max: typed.idempotency_keys_max,
         cache_bytes: typed.cache_bytes,
         delivery_limit: config.topology.delivery_limit,
     })

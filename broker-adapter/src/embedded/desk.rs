@@ -1,8 +1,9 @@
 //! What operators ask of the store: figures, looking, taking out, purging, finding, idempotency keys, pauses.
 
 use super::{
-    disk::{Disk, Fault, OnceEntry},
+    disk::{Disk, Fault},
     inbox::{AdminAnswer, Enqueuing, Page, Purged, Request},
+    once::OnceEntry,
     record::{self, Record},
     store::{Store, Waiting},
 };

@@ -11,14 +11,15 @@
 //! | `paused` | work queue | nothing |
 //! | `meta` | `format` | the version of all this |
 
-use super::record::{self, Head, Unreadable};
+use super::{
+    once::{self, OnceEntry},
+    record::{self, Head, Unreadable},
+};
 use crate::queue::{QueueId, QueueName, Spot};
 use bytes::Bytes;
 use quebert_dispatcher::grid::Step;
 use quebert_wire::Timestamp;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 
 type Key<'a> = &'a [u8; 12];
@@ -26,8 +27,6 @@ const MESSAGES: TableDefinition<'_, Key<'_>, &[u8]> = TableDefinition::new("mess
 const NOTES: TableDefinition<'_, Key<'_>, u64> = TableDefinition::new("notes");
 const MARKS: TableDefinition<'_, u32, u64> = TableDefinition::new("marks");
 const QUEUES: TableDefinition<'_, u32, &str> = TableDefinition::new("queues");
-const ONCE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("once");
-const ONCE_ENDS: TableDefinition<'_, (i64, &str), ()> = TableDefinition::new("once_ends");
 const PAUSED: TableDefinition<'_, &str, ()> = TableDefinition::new("paused");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const PROBE: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("probe");
@@ -42,22 +41,12 @@ const NUMBER_KEY: u32 = 0;
 const PROBE_PAGES: u32 = 256;
 /// Bytes that fill most of a page.
 const PROBE_PAGE_BYTES: usize = 3000;
-/// Most idempotency keys whose time is over that one transaction forgets, beyond as many as it adds.
-const FORGOTTEN_MAX: usize = 16;
 
 /// Whether a message that was delivered before is out, and at how many crashes it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) crashes: u32,
     pub(super) out: bool,
-}
-
-/// An idempotency key with what was stored under it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OnceEntry {
-    pub(super) fingerprint: [u8; 32],
-    pub(super) until: Timestamp,
-    pub(super) id: String,
 }
 
 /// What one transaction writes. Messages are added before any are removed.
@@ -71,6 +60,8 @@ pub(super) struct Writes {
     pub(super) marks: BTreeMap<QueueId, u64>,
     pub(super) paused: Vec<(String, bool)>,
     pub(super) once: Vec<(String, OnceEntry)>,
+    /// Most idempotency keys.
+    pub(super) once_max: u64,
     /// Idempotency keys that end before this may be forgotten.
     pub(super) now: Timestamp,
 }
@@ -120,6 +111,7 @@ impl<E: Into<redb::Error>> From<E> for Fault {
 pub(super) struct Disk {
     db: Database,
     number: u64,
+    census: once::Census,
 }
 
 impl Disk {
@@ -142,8 +134,9 @@ impl Disk {
             None => return Err(Fault::Nonsense("it does not tell its format".into())),
         }
         let number = reading.open_table(MARKS)?.get(NUMBER_KEY)?.map_or(0, |number| number.value());
+        let census = once::Census::read(&reading)?;
         drop(reading);
-        Ok(Self { db, number })
+        Ok(Self { db, number, census })
     }
 
     /// The number of the last transaction that is on disk.
@@ -151,9 +144,14 @@ impl Disk {
         self.number
     }
 
+    /// How many idempotency keys there are.
+    pub(super) const fn once_len(&self) -> u64 {
+        self.census.keys
+    }
+
     /// Writes it all, or nothing. After an error nobody knows which; a new [`Disk`] on the same file can tell by its
-    /// [`number`](Self::number).
-    pub(super) fn commit(&mut self, writes: &Writes) -> Result<(), Fault> {
+    /// [`number`](Self::number). Tells how many idempotency keys it forgot before their time, to make room for others.
+    pub(super) fn commit(&mut self, writes: &Writes) -> Result<u64, Fault> {
         let mut txn = self.db.begin_write()?;
         txn.set_durability(Durability::Immediate).map_err(|e| Fault::Nonsense(e.to_string()))?;
         let number = self.number + 1;
@@ -198,12 +196,26 @@ impl Disk {
                 }
             }
         }
-        if !writes.once.is_empty() {
-            write_once(&txn, &writes.once, writes.now)?;
-        }
+        let (census, early) = match writes.once.is_empty() && !self.census.has_expired(writes.now) {
+            true => (self.census, 0),
+            false => once::write(&txn, &writes.once, writes.now, writes.once_max)?,
+        };
         txn.commit()?;
-        self.number = number;
-        Ok(())
+        (self.number, self.census) = (number, census);
+        Ok(early)
+    }
+
+    /// Forgets idempotency keys whose time is over, some at a time. Tells whether there are more. What this writes is no
+    /// transaction that has a number.
+    pub(super) fn forget_expired(&mut self, now: Timestamp) -> Result<bool, Fault> {
+        if !self.census.has_expired(now) {
+            return Ok(false);
+        }
+        let txn = self.db.begin_write()?;
+        let census = once::forget_expired(&txn, now)?;
+        txn.commit()?;
+        self.census = census;
+        Ok(census.has_expired(now))
     }
 
     /// Whether there is room for what is new: writes something large, and takes it away again.
@@ -275,15 +287,7 @@ impl Disk {
 
     /// What was stored under an idempotency key, however old.
     pub(super) fn once(&self, key: &str) -> Result<Option<OnceEntry>, Fault> {
-        let reading = self.db.begin_read()?;
-        let once = reading.open_table(ONCE)?;
-        let entry = once.get(key)?;
-        Ok(entry.and_then(|entry| read_once(entry.value())))
-    }
-
-    /// How many idempotency keys there are.
-    pub(super) fn once_len(&self) -> Result<u64, Fault> {
-        Ok(self.db.begin_read()?.open_table(ONCE)?.len()?)
+        once::find(&self.db.begin_read()?, key)
     }
 
     /// The work queues that are remembered as paused.
@@ -312,49 +316,11 @@ fn format(db: &Database) -> Result<(), Fault> {
     txn.open_table(NOTES)?;
     txn.open_table(MARKS)?;
     txn.open_table(QUEUES)?;
-    txn.open_table(ONCE)?;
-    txn.open_table(ONCE_ENDS)?;
+    once::make(&txn)?;
     txn.open_table(PAUSED)?;
     txn.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
     txn.commit()?;
     Ok(())
-}
-
-/// Notes idempotency keys, and forgets some whose time is over.
-fn write_once(txn: &redb::WriteTransaction, added: &[(String, OnceEntry)], now: Timestamp) -> Result<(), Fault> {
-    let mut once = txn.open_table(ONCE)?;
-    let mut ends = txn.open_table(ONCE_ENDS)?;
-    for (key, entry) in added {
-        if let Some(old) = once.get(&**key)?.and_then(|old| read_once(old.value())) {
-            ends.remove((old.until.as_millis(), &**key))?;
-        }
-        let mut value = entry.fingerprint.to_vec();
-        value.extend_from_slice(&entry.until.as_millis().to_le_bytes());
-        value.extend_from_slice(entry.id.as_bytes());
-        once.insert(&**key, &*value)?;
-        ends.insert((entry.until.as_millis(), &**key), ())?;
-    }
-    for _ in 0..added.len() + FORGOTTEN_MAX {
-        let Some(first) = ends.first()? else { break };
-        let (end, key) = {
-            let (end, key) = first.0.value();
-            (end, key.to_owned())
-        };
-        drop(first);
-        if end > now.as_millis() {
-            break;
-        }
-        ends.remove((end, &*key))?;
-        once.remove(&*key)?;
-    }
-    Ok(())
-}
-
-fn read_once(value: &[u8]) -> Option<OnceEntry> {
-    let fingerprint = value.get(..32)?.try_into().ok()?;
-    let until = i64::from_le_bytes(value.get(32..40)?.try_into().ok()?);
-    let id = std::str::from_utf8(&value[40..]).ok()?.to_owned();
-    Some(OnceEntry { fingerprint, until: Timestamp::from_millis(until), id })
 }
 
 fn key(spot: Spot) -> [u8; 12] {

@@ -10,6 +10,7 @@ mod file;
 mod inbox;
 mod journal;
 mod look;
+mod once;
 mod record;
 mod recovery;
 mod shield;
@@ -41,6 +42,8 @@ pub struct EmbeddedConfig {
     pub message_bytes_max: usize,
     /// Most bytes of everything that is stored, dead letters too; more is refused, save moves.
     pub total_bytes_max: u64,
+    /// Most idempotency keys, some 256 bytes of the file each. Beyond it those that end first are forgotten.
+    pub idempotency_keys_max: u64,
     /// Bytes of waiting messages that are kept in memory besides the file.
     pub cache_bytes: usize,
     /// A task that was under way at more crashes of the process than this is buried.
@@ -55,6 +58,7 @@ impl Default for EmbeddedConfig {
             queue_messages_max: 10_000_000,
             message_bytes_max: 8 << 20,
             total_bytes_max: 64 << 30,
+            idempotency_keys_max: 1_000_000,
             cache_bytes: 64 << 20,
             delivery_limit: 50,
         }

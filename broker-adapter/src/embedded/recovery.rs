@@ -89,16 +89,23 @@ impl Store {
         self.bury(&over.collect::<Vec<_>>())
     }
 
-    /// Gives space back where that is worth it and takes little time. `ends`: nobody waits.
+    /// Forgets some idempotency keys whose time is over, and gives space back where that is worth it and takes little time.
+    /// `ends`: nobody waits.
     pub(super) fn tidy(&mut self, ends: bool) {
         if !ends && self.tidy_at.is_none_or(|at| at > self.mono()) {
             return;
         }
         self.tidy_at = None;
-        let started = self.mono();
+        let (started, wall) = (self.mono(), self.wall());
         let Some(disk) = self.disk.as_mut().filter(|_| self.trouble.is_none()) else { return };
-        let (Ok(file), Ok(keys)) = (self.medium.bytes(), disk.once_len()) else { return };
-        let content = self.core.bytes().saturating_add(keys.saturating_mul(ONCE_BYTES));
+        match disk.forget_expired(wall) {
+            Ok(false) => {}
+            Ok(true) => self.tidy_later(),
+            Err(fault) => return self.fails(&fault),
+        }
+        let Some(disk) = &mut self.disk else { return };
+        let Ok(file) = self.medium.bytes() else { return };
+        let content = self.core.bytes().saturating_add(disk.once_len().saturating_mul(ONCE_BYTES));
         let (times, most) = if ends { (2, MOVED_BYTES_MAX_AT_ENDS) } else { (4, MOVED_BYTES_MAX) };
         let enough = SMALL_BYTES.max(content.saturating_mul(times));
         if content > most || file <= enough || file < self.incompressible.saturating_mul(2) {
@@ -115,11 +122,13 @@ impl Store {
                     "file compacted"
                 );
             }
-            Err(fault) => {
-                self.disk = None;
-                self.begin_trouble(fault.to_string());
-            }
+            Err(fault) => self.fails(&fault),
         }
+    }
+
+    fn fails(&mut self, fault: &Fault) {
+        self.disk = None;
+        self.begin_trouble(fault.to_string());
     }
 
     /// Something was written: the look at the file's size waits until it is quiet.

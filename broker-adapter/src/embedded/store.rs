@@ -5,10 +5,11 @@ use super::{
     EmbeddedConfig, OpenError,
     cache::Cache,
     clients::Client,
-    disk::{Disk, Note, OnceEntry, Writes},
+    disk::{Disk, Note, Writes},
     file::{Medium, classify},
     inbox::{AdminAnswer, Answer, Inbox, Request, Woken},
     journal::{Done, Journal},
+    once::{Early, OnceEntry},
     record::Record,
     trouble::Trouble,
 };
@@ -69,6 +70,8 @@ pub(super) struct Store {
     /// What the last compaction left, if that was still more than the contents seemed to call for: it is not repeated
     /// before the file has doubled. Otherwise 0.
     pub(super) incompressible: u64,
+    /// Idempotency keys that were forgotten before their time.
+    early: Early,
     pub(super) journal: Journal,
 }
 
@@ -144,6 +147,7 @@ impl Store {
             last_words: Vec::new(),
             tidy_at: None,
             incompressible: 0,
+            early: Early::default(),
             journal: Journal::default(),
         };
         let path = store.medium.path().to_path_buf();
@@ -293,8 +297,9 @@ impl Store {
         let Some(disk) = &mut self.disk else { return Fate::Nowhere(self.words()) };
         let number = disk.number() + 1;
         match disk.commit(&writes) {
-            Ok(()) => {
+            Ok(early) => {
                 self.written();
+                self.forgot(early);
                 Fate::Stored
             }
             Err(fault) => self.find_out(number, fault.to_string()),
@@ -306,6 +311,18 @@ impl Store {
         self.confirmed = self.disk.as_ref().map_or(self.confirmed, Disk::number);
         self.pending = Pending::default();
         self.tidy_later();
+    }
+
+    /// Idempotency keys were forgotten before their time, which whoever operates this should know.
+    fn forgot(&mut self, early: u64) {
+        let Some(keys) = self.early.add(early, self.mono()) else { return };
+        let limit = self.config.idempotency_keys_max;
+        tracing::warn!(
+            keys,
+            limit,
+            "idempotency keys were forgotten before their time, since there are too many; \
+             embedded.idempotency_keys_max raises the limit"
+        );
     }
 
     /// Makes the batch true, or undoes it. Its deliveries are sent, or were never made.
@@ -366,6 +383,7 @@ impl Store {
             marks: marks.filter_map(|queue| Some((*queue, self.core.mark(*queue)?))).collect(),
             paused: self.batch.paused.clone(),
             once: self.batch.once.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect(),
+            once_max: self.config.idempotency_keys_max,
             now: self.wall(),
         }
     }

@@ -1,13 +1,15 @@
 //! The store turn by turn, on a disk that fails at a chosen moment: the states that no timing from outside meets for sure.
 
+mod keys;
 mod sick;
 
 use self::sick::Sick;
 use super::{
     EmbeddedBroker, EmbeddedConfig,
-    disk::{Disk, OnceEntry},
+    disk::Disk,
     file::Medium,
     inbox::{Enqueuing, Inbox, Publish, Request},
+    once::OnceEntry,
     record::Record,
     store::Store,
     time::Machine,
@@ -48,11 +50,12 @@ impl Bench {
     }
 
     fn on(disk: Sick) -> Self {
+        Self::with(disk, config())
+    }
+
+    fn with(disk: Sick, config: EmbeddedConfig) -> Self {
         let medium = Medium::backend(Path::new("sick"), disk.clone());
-        Self {
-            store: Store::open(medium, config(), Arc::new(Inbox::default()), Arc::new(Machine::new())).unwrap(),
-            disk,
-        }
+        Self { store: Store::open(medium, config, Arc::new(Inbox::default()), Arc::new(Machine::new())).unwrap(), disk }
     }
 
     /// What is found after a loss of power.

@@ -14,7 +14,7 @@ use quebert_dispatcher::{
     config::{CoreConfig, DestinationConfig, HookErrorRule, LaneConfig, SETTLE_MARGIN, Schedule},
     verdict::StatusRules,
 };
-use quebert_wire::Destination;
+use quebert_wire::{Destination, limits::MESSAGE_HEAD_BYTES_MAX};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a config is made of.
@@ -47,7 +47,7 @@ pub(super) fn check(
     let mut check = Check { origins, problems, sources };
     let broker = check.broker(&file.broker);
     let api = check.api(&file.api);
-    check.at_least_one(&["embedded", "message_bytes_max"], file.embedded.message_bytes_max);
+    check.embedded(&file, broker.embedded.is_some() && api.listen.is_some());
     let (topology, lanes) = check.lanes(&file);
     let destinations = check.destinations(&file.destinations);
     let http = check.http(&file.http);
@@ -228,6 +228,22 @@ impl Check<'_> {
             confirm_timeout: file.confirm_timeout.0,
             ca_file: file.tls.ca_file.as_ref().map(PathBuf::from),
             client_files,
+        }
+    }
+
+    /// `asked`: the API gives it tasks.
+    fn embedded(&mut self, file: &ConfigFile, asked: bool) {
+        let (limit, request) = (file.embedded.message_bytes_max, file.api.request_bytes_max);
+        self.at_least_one(&["embedded", "message_bytes_max"], limit);
+        if asked && limit < request.saturating_add(MESSAGE_HEAD_BYTES_MAX) {
+            let message = format!(
+                "{limit} must be at least api.request_bytes_max = {request} and {MESSAGE_HEAD_BYTES_MAX} for headers: \
+                 tasks that the API takes could not be stored"
+            );
+            self.fault(&["embedded", "message_bytes_max"], message);
+        }
+        if file.embedded.idempotency_keys_max == 0 {
+            self.fault(&["embedded", "idempotency_keys_max"], "must be at least 1");
         }
     }
 

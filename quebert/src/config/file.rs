@@ -55,6 +55,7 @@ pub struct Embedded {
     pub queue_messages_max: u64,
     pub message_bytes_max: usize,
     pub total_bytes_max: u64,
+    pub idempotency_keys_max: u64,
     pub cache_bytes: usize,
 }
 

@@ -144,6 +144,26 @@ listen = "everywhere"
 }
 
 #[test]
+fn the_embedded_broker_must_take_what_the_api_takes() {
+    let with = |url: &str, listen: &str, message_bytes_max: usize| {
+        errors(&format!(
+            "[broker]\nurl = \"{url}\"\n[api]\nlisten = \"{listen}\"\nrequest_bytes_max = 1000000\n\
+             [embedded]\nmessage_bytes_max = {message_bytes_max}"
+        ))
+    };
+    let (embedded, api) = ("embedded:./data", "127.0.0.1:9460");
+    assert_snapshot!(with(embedded, api, 1_098_303), @"quebert.toml:7: embedded.message_bytes_max: 1098303 must be at least api.request_bytes_max = 1000000 and 98304 for headers: tasks that the API takes could not be stored");
+    assert_eq!(with(embedded, api, 1_098_304), "no errors");
+    assert_eq!(with(embedded, "", 1000), "no errors", "nothing comes by the API");
+    assert_eq!(with("amqp://host", api, 1000), "no errors", "nobody goes by it");
+}
+
+#[test]
+fn the_embedded_broker_must_remember_one_key() {
+    assert_snapshot!(errors("[embedded]\nidempotency_keys_max = 0"), @"quebert.toml:2: embedded.idempotency_keys_max: must be at least 1");
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_by_line() {
     assert_snapshot!(errors("[broker]\nurl = \n\n[lanes.x\n"), @r#"
     quebert.toml:2: string values must be quoted, expected literal string
