@@ -3,7 +3,7 @@
 use crate::{
     api::{board::Board, feed::Feed, state::ApiState},
     compose::{self, ComposeError, Engine},
-    config::Config,
+    config::{Config, Current},
     health::Health,
     intake::now,
     logs::Logs,
@@ -14,6 +14,7 @@ use quebert_broker_adapter::{
     embedded::{self, Look},
 };
 use quebert_dispatcher::{
+    config::CoreConfig,
     ports::{
         broker::{Broker, Target},
         mediator::Mediator,
@@ -27,7 +28,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::warn;
 
 /// How long the last spans may take to reach their collector, once the dispatcher has ended.
@@ -163,6 +164,7 @@ impl App {
         let started = Instant::now();
         Ok(Running {
             dispatcher,
+            ended: None,
             handle,
             broker,
             admin,
@@ -171,6 +173,7 @@ impl App {
             health,
             board,
             feed,
+            core: Current::new(config.core.clone()),
             config,
             started,
             exporting,
@@ -196,6 +199,8 @@ async fn pause_as_before(admin: Arc<dyn Admin>, handle: Handle, config: Arc<Conf
 /// A dispatcher that runs. It ends when it is drained or stopped, not when this is dropped.
 pub struct Running {
     dispatcher: JoinHandle<Summary>,
+    /// How the dispatcher ended, once it has: a handle tells that only once.
+    ended: Option<Result<Summary, JoinError>>,
     /// Steers it.
     pub handle: Handle,
     /// Its broker, to publish to.
@@ -213,6 +218,7 @@ pub struct Running {
     pub feed: Arc<Feed>,
     /// What it was started with.
     pub config: Arc<Config>,
+    core: Current,
     started: Instant,
     /// Sends spans as long as the dispatcher makes some.
     exporting: Option<JoinHandle<()>>,
@@ -223,6 +229,7 @@ impl Running {
     pub fn api_state(&self) -> ApiState {
         ApiState {
             config: self.config.clone(),
+            core: self.core.clone(),
             admin: self.admin.clone(),
             handle: self.handle.clone(),
             health: self.health.clone(),
@@ -233,19 +240,34 @@ impl Running {
         }
     }
 
-    /// Waits for its end.
+    /// Takes over what may change while it runs, wherever it is gone by: in the dispatcher, the API and the metrics. See
+    /// [`Handle::reconfigure`].
+    pub fn reconfigure(&self, next: CoreConfig) {
+        self.metrics.limits(&next.lanes);
+        // First, so that nothing is taken in that the dispatcher would bury by its old limits.
+        self.handle.reconfigure(next.clone());
+        self.core.reload(next);
+    }
+
+    /// Waits for its end. Whoever stops waiting, as a `select!` does, may wait again.
     ///
     /// # Panics
     /// With the dispatcher's own panic, if it had one.
     pub async fn end(&mut self) -> Summary {
-        let ended = (&mut self.dispatcher).await;
-        if let Some(exporting) = self.exporting.take()
-            && tokio::time::timeout(SPANS_GRACE, exporting).await.is_err()
-        {
-            warn!("the collector takes too long; the last spans are lost");
+        if self.ended.is_none() {
+            self.ended = Some((&mut self.dispatcher).await);
         }
-        match ended {
-            Ok(summary) => summary,
+        if let Some(exporting) = &mut self.exporting {
+            if tokio::time::timeout(SPANS_GRACE, exporting).await.is_err() {
+                warn!("the collector takes too long; the last spans are lost");
+            }
+            self.exporting = None;
+        }
+        match self.ended.take().expect("it is put there above") {
+            Ok(summary) => {
+                self.ended = Some(Ok(summary.clone()));
+                summary
+            }
             Err(e) => match e.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(e) => panic!("nobody aborts the dispatcher's task: {e}"),
@@ -322,4 +344,38 @@ impl Running {
 fn waiting(status: &PlaceStatus) -> Waiting {
     let head_age = status.oldest.map_or(Duration::ZERO, |oldest| now().since(oldest));
     Waiting { delayed: status.delayed, bytes: status.bytes, head_age }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quebert_dispatcher::memory::MemoryBroker;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_reload_reaches_the_api() {
+        let core = |toml: &str| Config::from_toml(toml).unwrap();
+        let mut running = App::new(core("[lanes.a]\nwindow = 20")).broker(MemoryBroker::new()).start().unwrap();
+        let api = running.api_state();
+        let next = "[lanes.a]\nslots_max = 17\nwindow = 40\n[lanes.b]\n[limits]\nurl_bytes = 99\n[pool]\nslots = 77";
+        running.reconfigure(core(next).core);
+        let now = api.core.now();
+        assert_eq!((now.limits.url_bytes, now.slots_shared, now.lanes[0].slots_max), (99, 77, 17));
+        assert_eq!((now.lanes.len(), now.lanes[0].window), (1, 20), "what needs a restart stays");
+        running.handle.stop_now();
+        running.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_stopped_waiting_for_the_end_may_wait_again() {
+        let config = Config::from_toml("").unwrap();
+        let mut running = App::new(config).broker(MemoryBroker::new()).start().unwrap();
+        running.exporting = Some(tokio::spawn(std::future::pending()));
+        running.handle.stop_now();
+        // The dispatcher has ended by then, and its spans are still on their way.
+        assert!(timeout(SPANS_GRACE / 2, running.end()).await.is_err());
+        assert!(running.dispatcher.is_finished() && running.exporting.is_some());
+        assert_eq!(running.end().await.held, 0);
+        assert_eq!(running.end().await.held, 0);
+    }
 }

@@ -1,10 +1,10 @@
 //! Where tasks are taken in, whether they come over the API or the command line: read, checked, given a lane and an id,
 //! and made into the message to publish. It publishes nothing.
 
-use crate::config::Config;
+use crate::config::{Config, Current};
 use bytes::Bytes;
 use quebert_broker_adapter::http::AddressGuard;
-use quebert_wire::{Codec as _, Envelope, JsonCodec, Limits, Message, TaskId, Timestamp, Violation, ViolationKind};
+use quebert_wire::{Codec as _, Envelope, JsonCodec, Message, TaskId, Timestamp, Violation, ViolationKind};
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
@@ -14,7 +14,7 @@ use std::{
 /// Takes tasks in.
 #[derive(Debug, Clone)]
 pub struct Desk {
-    limits: Limits,
+    core: Current,
     guard: Option<AddressGuard>,
     doors: Vec<Door>,
     forced: Option<Door>,
@@ -64,7 +64,7 @@ impl Desk {
         let door =
             |lane: &quebert_dispatcher::config::LaneConfig| Door { lane: lane.name.clone(), queue: lane.queue.clone() };
         Self {
-            limits: config.core.limits.clone(),
+            core: Current::new(config.core.clone()),
             guard: None,
             doors: config.core.lanes.iter().map(door).collect(),
             forced: None,
@@ -87,6 +87,12 @@ impl Desk {
         Self { guard: Some(guard), ..self }
     }
 
+    /// Goes by limits that a reload can change, instead of those that it was made with.
+    #[must_use]
+    pub fn following(self, core: Current) -> Self {
+        Self { core, ..self }
+    }
+
     /// Reads an envelope in JSON and prepares it. The task's body is never copied on the way.
     ///
     /// # Errors
@@ -104,7 +110,7 @@ impl Desk {
     /// # Errors
     /// All that is wrong with it.
     pub fn prepare(&self, mut envelope: Envelope) -> Result<Intake, Refusal> {
-        envelope.check(&self.limits).map_err(Refusal::NotATask)?;
+        envelope.check(&self.core.now().limits).map_err(Refusal::NotATask)?;
         self.check_address(&envelope.url)?;
         let door = match (&self.forced, envelope.queue.as_deref()) {
             (Some(door), _) => door,

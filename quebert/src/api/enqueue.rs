@@ -116,7 +116,7 @@ pub(super) enum Stored {
 
 impl Counter {
     pub(super) fn new(state: &ApiState) -> Arc<Self> {
-        let desk = Desk::new(&state.config).guarded(state.config.http.guard.clone());
+        let desk = Desk::new(&state.config).following(state.core.clone()).guarded(state.config.http.guard.clone());
         Arc::new(Self { desk, state: state.clone() })
     }
 

@@ -92,7 +92,7 @@ fn interest(state: &ApiState, query: Vec<(String, String)>) -> Result<Interest, 
             return Err(wrong(format!("{name} is given more than once")));
         }
     }
-    if queue.as_ref().is_some_and(|queue| state.config.core.lanes.iter().all(|lane| &*lane.name != queue.as_str())) {
+    if queue.as_ref().is_some_and(|queue| state.core.now().lanes.iter().all(|lane| &*lane.name != queue.as_str())) {
         return Err(wrong("queue: there is no such queue".to_owned()));
     }
     Ok(interest.queue(queue).task(task))

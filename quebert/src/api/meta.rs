@@ -35,7 +35,7 @@ async fn status(State(state): State<ApiState>, Extension(caller): Extension<Call
         now: crate::intake::now().to_string(),
         abilities: words(abilities),
         in_flight: state.board.in_flight(),
-        slots: state.config.core.slots_shared,
+        slots: state.core.now().slots_shared,
         roles: caller.roles.names(),
     })
 }

@@ -25,6 +25,7 @@ mod tasks;
 mod tests;
 pub mod types;
 
+pub(crate) use server::SHUTDOWN_GRACE;
 pub use server::Server;
 
 use axum::Router;

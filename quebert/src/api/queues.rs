@@ -13,7 +13,7 @@ use axum::{
 };
 use futures_util::future::{join, join_all};
 use quebert_broker_adapter::admin::{AdminError, Place, PlaceStatus};
-use quebert_dispatcher::config::LaneConfig;
+use quebert_dispatcher::config::{CoreConfig, LaneConfig};
 use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -42,7 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     responses((status = 200, description = "One per lane, highest priority first", body = Queues))
 )]
 async fn list(State(state): State<ApiState>) -> Json<Queues> {
-    let mut lanes: Vec<_> = state.config.core.lanes.iter().collect();
+    let core = state.core.now();
+    let mut lanes: Vec<_> = core.lanes.iter().collect();
     lanes.sort_by_key(|lane| std::cmp::Reverse(lane.priority));
     let queues = join_all(lanes.into_iter().map(|lane| view(&state, lane))).await;
     Json(Queues { engine: state.admin.abilities().engine.to_owned(), queues })
@@ -61,7 +62,8 @@ async fn list(State(state): State<ApiState>) -> Json<Queues> {
     )
 )]
 async fn show(State(state): State<ApiState>, Path(queue): Path<String>) -> Result<Json<QueueView>, Fault> {
-    let lane = lane(&state, &queue)?;
+    let core = state.core.now();
+    let lane = lane(&core, &queue)?;
     Ok(Json(view(&state, lane).await))
 }
 
@@ -126,7 +128,7 @@ async fn purge(
     Path(queue): Path<String>,
     Query(PurgeQuery { dry_run }): Query<PurgeQuery>,
 ) -> Result<Json<PurgeAnswer>, Fault> {
-    let place = Place::Queue(lane(&state, &queue)?.queue.clone());
+    let place = Place::Queue(lane(&state.core.now(), &queue)?.queue.clone());
     let purged = match dry_run {
         true => state.admin.status(place).await?.ready,
         false => state.admin.purge(place).await?,
@@ -136,7 +138,8 @@ async fn purge(
 
 /// Remembered first: a pause that could not be is not made, rather than made until the next restart only.
 async fn steer(state: &ApiState, queue: &str, paused: bool) -> Result<Json<PauseAnswer>, Fault> {
-    let lane = lane(state, queue)?;
+    let core = state.core.now();
+    let lane = lane(&core, queue)?;
     state.admin.remember_pause(lane.queue.clone(), paused).await?;
     match paused {
         true => state.handle.pause(&lane.name),
@@ -203,8 +206,8 @@ fn limits(state: &ApiState, lane: &LaneConfig) -> QueueLimits {
     }
 }
 
-fn lane<'s>(state: &'s ApiState, name: &str) -> Result<&'s LaneConfig, Fault> {
-    let lanes = &state.config.core.lanes;
+fn lane<'c>(core: &'c CoreConfig, name: &str) -> Result<&'c LaneConfig, Fault> {
+    let lanes = &core.lanes;
     lanes.iter().find(|lane| &*lane.name == name).ok_or_else(|| {
         let names: Vec<_> = lanes.iter().map(|lane| &*lane.name).collect();
         Fault::new(Code::QueueNotFound, format!("there are {}", names.join(", ")))

@@ -1,7 +1,10 @@
 //! What every handler of the API works with. Made in one place, by the app.
 
 use super::{board::Board, feed::Feed};
-use crate::{config::Config, health::Health};
+use crate::{
+    config::{Config, Current},
+    health::Health,
+};
 use quebert_broker_adapter::admin::Admin;
 use quebert_dispatcher::shell::Handle;
 use quebert_metrics::Metrics;
@@ -12,6 +15,8 @@ use std::{sync::Arc, time::Instant};
 pub struct ApiState {
     /// As the program was started with it.
     pub config: Arc<Config>,
+    /// The core's part of it with what was reloaded since: lanes, slots and limits are looked up here.
+    pub core: Current,
     /// The operators' side of the broker.
     pub admin: Arc<dyn Admin>,
     /// Steers the dispatcher.

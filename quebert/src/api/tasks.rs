@@ -176,8 +176,9 @@ impl Copies {
         let held = self.held.iter().min_by_key(|held| held.state != HeldState::InFlight);
         let message = self.found.first().map(|found| &found.message);
         let read = message.and_then(|message| read(state, message, id));
+        let core = state.core.now();
         let lane_of = |queue: &str| {
-            let lane = state.config.core.lanes.iter().find(|lane| &*lane.queue == queue);
+            let lane = core.lanes.iter().find(|lane| &*lane.queue == queue);
             lane.map(|lane| lane.name.to_string())
         };
         let queue = held.and_then(|held| held.lane.as_deref().map(str::to_owned));
@@ -201,7 +202,7 @@ impl Copies {
 
 fn read(state: &ApiState, message: &Message, id: &TaskId) -> Option<Decoded> {
     let now = crate::intake::now();
-    decode(message, &Codecs::default(), &state.config.core.limits, now, || id.clone()).ok()
+    decode(message, &Codecs::default(), &state.core.now().limits, now, || id.clone()).ok()
 }
 
 fn task_id(text: &str) -> Result<TaskId, Fault> {

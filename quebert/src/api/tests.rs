@@ -1,7 +1,13 @@
 //! What is written of the API is what it is: the OpenAPI document, the table of codes, and who may do what.
 
 use super::{auth::Need, board::Board, document, feed::Feed, problem::Code, state::ApiState};
-use crate::{bare::BareAdmin, compose, config::Config, health::Health, metrics::Metrics};
+use crate::{
+    bare::BareAdmin,
+    compose,
+    config::{Config, Current},
+    health::Health,
+    metrics::Metrics,
+};
 use http::Method;
 use quebert_dispatcher::wire::Timestamp;
 use quebert_dispatcher::{memory::MemoryBroker, shell::Dispatcher};
@@ -17,6 +23,7 @@ fn state() -> ApiState {
     ApiState {
         admin: Arc::new(BareAdmin::new(broker.clone())),
         handle: Dispatcher::builder(config.core.clone(), broker, transport).build().handle(),
+        core: Current::new(config.core.clone()),
         config: Arc::new(config),
         metrics: Arc::new(Metrics::new(&[], 0, health.clone(), Timestamp::from_millis(0))),
         health,

@@ -104,6 +104,14 @@ pub(super) enum ClientError {
         /// When to come again.
         retry_after: Option<Duration>,
     },
+    /// Somebody before the API answers that it is away: whether the request has reached it is not known.
+    #[error("status {status}, and not by Quebert's API")]
+    Between {
+        /// Of the answer.
+        status: StatusCode,
+        /// When to come again.
+        retry_after: Option<Duration>,
+    },
     /// Somebody else answers there.
     #[error("the answer is not one of Quebert's API: {0}")]
     Strange(String),
@@ -117,6 +125,7 @@ impl ClientError {
             Self::Problem { problem, retry_after } if is_passing(problem) => {
                 Some(retry_after.unwrap_or(Duration::from_secs(1)))
             }
+            Self::Between { retry_after, .. } => Some(retry_after.unwrap_or(Duration::from_secs(1))),
             _ => None,
         }
     }
@@ -130,7 +139,9 @@ pub(super) fn is_passing(problem: &Problem) -> bool {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Connect(_) | ClientError::Lost(_) => Self::ApiAway(Box::new(error)),
+            ClientError::Connect(_) | ClientError::Lost(_) | ClientError::Between { .. } => {
+                Self::ApiAway(Box::new(error))
+            }
             ClientError::Problem { problem, .. } => Self::Refused { status: problem.status, text: told(&problem) },
             ClientError::Strange(_) => Self::other("API", error),
         }
@@ -400,10 +411,11 @@ fn words(error: &hyper::Error) -> String {
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClientError {
     let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = retry_after.map(Duration::from_secs);
     match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => {
-            ClientError::Problem { problem: Box::new(problem), retry_after: retry_after.map(Duration::from_secs) }
-        }
+        Ok(problem) => ClientError::Problem { problem: Box::new(problem), retry_after },
+        // As proxies answer while what is behind them starts, has ended or takes too long.
+        Err(_) if matches!(status.as_u16(), 502..=504) => ClientError::Between { status, retry_after },
         Err(_) => ClientError::Strange(format!("status {status}")),
     }
 }
@@ -466,7 +478,17 @@ mod tests {
         let error = refused(StatusCode::UNPROCESSABLE_ENTITY, &HeaderMap::new(), body);
         assert_eq!(error.to_string(), "invalid_task: 2 fields\\u{1b}[2J\n  url: missing\n  ttl_ms: 0");
         assert!(error.try_again().is_none());
-        let html = refused(StatusCode::BAD_GATEWAY, &HeaderMap::new(), b"<html>");
-        assert!(matches!(html, ClientError::Strange(_)));
+        let html = refused(StatusCode::FORBIDDEN, &HeaderMap::new(), b"<html>");
+        assert!(matches!(html, ClientError::Strange(_)) && html.try_again().is_none());
+    }
+
+    #[test]
+    fn a_proxy_without_its_api_is_asked_again() {
+        let after = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("7"))]);
+        for status in [502, 503, 504] {
+            let refused = |headers| refused(StatusCode::from_u16(status).unwrap(), headers, b"<html>");
+            assert_eq!(refused(&after).try_again(), Some(Duration::from_secs(7)));
+            assert_eq!(refused(&HeaderMap::new()).try_again(), Some(Duration::from_secs(1)));
+        }
     }
 }

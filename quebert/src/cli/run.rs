@@ -87,13 +87,27 @@ pub(super) async fn run(sources: &SourceArgs, args: RunArgs) -> Result<(), Failu
         Some(stop) => drain(&mut running, current.drain_grace, &mut signals, stop).await,
         None => Err(Failure::other("run", "the dispatcher ended unasked, since its broker did; the log says why")),
     };
-    // Whoever asks is answered to the end: enqueues with a refusal, since the drain.
-    if let Some(api) = api {
-        api.stop().await;
-    }
     watch.abort();
-    engine.close().await;
-    result
+    let at_once = matches!(result, Err(Failure::Signal(_)));
+    let closing = async {
+        // Whoever asks is answered to the end: enqueues with a refusal, since the drain.
+        if let Some(api) = api.filter(|_| !at_once) {
+            api.stop().await;
+        }
+        engine.close().await;
+    };
+    close(closing, signals.stop()).await.and(result)
+}
+
+/// Waits until all is closed, but for no longer than until one more signal.
+async fn close(closing: impl Future<Output = ()>, signal: impl Future<Output = Stop>) -> Result<(), Failure> {
+    tokio::select! {
+        () = closing => Ok(()),
+        stop = signal => {
+            warn!(signal = ?stop, "stopping at once; requests under way at the API are broken off");
+            Err(Failure::Signal(stop.exit_code()))
+        }
+    }
 }
 
 /// The config's broker. An embedded one's file is opened, and recovered if need be, where blocking is allowed.
@@ -173,8 +187,7 @@ fn reload(running: &Running, current: &mut Config, level: &LogLevel, load: &impl
         }
     };
     level.set(next.log_level);
-    running.handle.reconfigure(next.core.clone());
-    running.metrics.limits(&next.core.lanes);
+    running.reconfigure(next.core.clone());
     running.metrics.reloaded(true, now());
     info!(taken_over = current.changes(&next).taken_over.join(" "), "config reloaded");
     let need_restart = running.config.changes(&next).need_restart;
@@ -187,4 +200,17 @@ fn reload(running: &Running, current: &mut Config, level: &LogLevel, load: &impl
 fn told(summary: &quebert_dispatcher::shell::Summary) {
     let settled: Vec<String> = summary.settlements.iter().map(|(s, n)| format!("{}={n}", s.label())).collect();
     info!(deliveries = summary.deliveries, held = summary.held, settled = settled.join(" "), "ended");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    #[tokio::test]
+    async fn one_more_signal_ends_the_closing() {
+        let stopped = close(pending(), ready(Stop::Terminate)).await;
+        assert!(matches!(stopped, Err(Failure::Signal(143))), "{stopped:?}");
+        assert!(close(ready(()), pending()).await.is_ok());
+    }
 }

@@ -1,7 +1,7 @@
 //! The HTTP API beside a running dispatcher: where it listens, and its end. What it answers is the API's.
 
 use super::Failure;
-use crate::api::{Server, state::ApiState};
+use crate::api::{SHUTDOWN_GRACE, Server, state::ApiState};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -9,8 +9,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How long requests under way may take in the end. Whoever follows the events never ends by itself.
-const GRACE: Duration = Duration::from_secs(1);
+/// What the server's thread takes beyond the time that it gives to requests under way. One that hangs is left behind.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// A listening API.
 pub(super) struct Listening(Server);
@@ -79,9 +79,33 @@ impl Serving {
         self.address
     }
 
-    /// Takes nothing new, lets what is under way end within a moment, and waits no longer for the rest.
+    /// Takes nothing new, and waits for as long as the server lets what is under way go on. Whoever drops this instead does
+    /// not wait.
     pub(super) async fn stop(self) {
         drop(self.stop);
-        drop(tokio::time::timeout(GRACE, self.end).await);
+        drop(tokio::time::timeout(SHUTDOWN_GRACE + MARGIN, self.end).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_under_way_have_the_time_that_the_server_gives_them_and_no_hanging_one_more() {
+        let (stop, stopped) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        let server = tokio::spawn(async move {
+            drop(stopped.await);
+            tokio::time::sleep(SHUTDOWN_GRACE).await;
+            drop(ended);
+        });
+        Serving { address, stop, end }.stop().await;
+        assert!(server.is_finished(), "it was waited for");
+
+        let (stop, _stopped) = oneshot::channel();
+        let (_ended, end) = oneshot::channel();
+        Serving { address, stop, end }.stop().await;
     }
 }

@@ -266,6 +266,12 @@ impl Check<'_> {
             if secrets.iter().any(|secret| secret.expose().len() < TOKEN_BYTES_MIN) {
                 self.fault(&path, format!("is too short: at least {TOKEN_BYTES_MIN} bytes"));
             }
+            if !secrets.iter().all(can_be_sent) {
+                self.fault(
+                    &path,
+                    "has a space at an end, or characters that are not visible ASCII: no request could send it",
+                );
+            }
             if token.roles.is_empty() {
                 self.fault(&["api", "tokens", name, "roles"], "is empty: enqueue, read, operate");
             }
@@ -518,6 +524,12 @@ fn expand(secret: &Secret, env: &[(String, String)]) -> Result<Secret, String> {
     }
     text.push_str(rest);
     Ok(Secret::new(text))
+}
+
+/// Whether a token reaches the API as it is: spaces at its ends get lost on the way, and headers are read as ASCII.
+fn can_be_sent(token: &Secret) -> bool {
+    let text = token.expose();
+    text.trim() == text && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 fn destination(text: &str) -> Result<Destination, String> {

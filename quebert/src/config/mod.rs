@@ -2,6 +2,7 @@
 //! connects anywhere.
 
 mod check;
+mod current;
 pub mod file;
 pub mod layers;
 pub mod problem;
@@ -11,6 +12,7 @@ pub mod value;
 mod tests;
 
 pub use check::Sources;
+pub use current::Current;
 pub use file::{ApiRole, Format, Level, QueueType};
 pub use problem::{Origin, Problem, Problems};
 pub use value::{Secret, Span};

@@ -241,6 +241,23 @@ fn variables_are_filled_into_secrets_and_never_shown() {
 }
 
 #[test]
+fn a_token_that_no_request_could_send_is_refused_unseen() {
+    let with = |token: &str| {
+        let text = format!("[api.tokens.shop]\nroles = [\"read\"]\ntoken = [\"${{TOKEN}}{token}\"]");
+        let env = vec![("TOKEN".to_owned(), "hunter2-hunter2-".to_owned())];
+        Config::load(&Sources { env, ..sources(&text) }).map(drop).map_err(|e| e.to_string())
+    };
+    for good in ["", "a b", "~!/+=="] {
+        assert_eq!(with(good), Ok(()), "{good:?}");
+    }
+    for wrong in ["\u{e4}", " ", "\\n", "\\t.", "\\u007f", "\u{a0}"] {
+        let error = with(wrong).expect_err(wrong);
+        assert!(error.contains("api.tokens.shop.token") && error.contains("no request could send it"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn lanes_take_over_what_the_sections_say() {
     let text = "[retry]\nmax_attempts = 5\nfactor = 3.0\n[lane_defaults]\nslots_max = 2\n\
                 [lanes.a]\n[lanes.b]\nslots_max = 9\npriority = 7\nretry.max_attempts = 0";

@@ -39,6 +39,38 @@ async fn queues_are_told_with_what_waits_and_what_is_dead() {
 }
 
 #[tokio::test]
+async fn what_was_reloaded_is_what_is_gone_by_and_told() {
+    let site = Site::new("[lanes.high]\nslots_max = 5\nwindow = 30").await;
+    let task = format!(r#"{{"url": "http://h/", "body_text": "{}"}}"#, "x".repeat(500));
+    let batch = format!("[{task}]");
+    let enqueued = async || {
+        let batch = site.post("/v1/tasks/batch", batch.clone()).await.json();
+        (site.post("/v1/tasks", task.clone()).await.status, batch["enqueued"].clone())
+    };
+    assert_eq!(enqueued().await, (StatusCode::CREATED, 1.into()));
+    let next = |body_bytes: u32| {
+        format!(
+            "[lanes.high]\nslots_max = 6\nslots_own = 2\npriority = 3\nwindow = 40\nattempt_timeout = \"7s\"\n\
+             retry.max_attempts = 4\n[pool]\nslots = 77\n[limits]\nbody_bytes = {body_bytes}"
+        )
+    };
+    site.reload(&next(499));
+    assert_eq!(enqueued().await, (StatusCode::UNPROCESSABLE_ENTITY, 0.into()));
+    site.reload(&next(500));
+    assert_eq!(enqueued().await, (StatusCode::CREATED, 1.into()));
+    assert_eq!(site.get("/v1/status").await.json()["slots"], 77);
+    let high = site.get("/v1/queues/high").await.json();
+    assert_eq!(high["priority"], 3);
+    let expected = serde_json::json!({
+        "slots_max": 6, "slots_own": 2, "window": 30, "max_attempts": 4, "attempt_timeout_ms": 7000,
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&high["limits"][key], value, "{key}");
+    }
+    assert_eq!(site.get("/v1/config").await.json()["lanes"]["high"]["slots_max"], 5, "as at the start");
+}
+
+#[tokio::test]
 async fn while_the_broker_is_away_the_dispatchers_own_figures_are_told() {
     let shelf = Shelf::new(true);
     let site = Site::over("", shelf.clone()).await;

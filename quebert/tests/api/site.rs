@@ -15,6 +15,7 @@ use quebert::{
         http::{AddressGuard, HttpConfig, HttpTransport, TcpConnector, TlsClient, TlsSettings},
     },
     api::{Server, board::Board, feed::Feed, state::ApiState},
+    config::Current,
     dispatcher::{
         event::Event,
         ports::{BoxFuture, broker::PublishError, observer::Observer as _},
@@ -48,6 +49,7 @@ pub(crate) struct Site {
     pub(crate) broker: Arc<Fake>,
     pub(crate) health: Arc<Health>,
     pub(crate) feed: Arc<Feed>,
+    core: Current,
     metrics: Arc<Metrics>,
     /// What the dispatcher takes its tasks from.
     pub(crate) memory: MemoryBroker,
@@ -121,7 +123,9 @@ impl Site {
         health.observe(&Event::BrokerConnected);
         lanes.iter().for_each(|(lane, _)| health.observe(&Event::LaneOpen { lane: lane.clone(), open: true }));
         let metrics = Arc::new(Metrics::new(&config.core.lanes, 1, health.clone(), Timestamp::from_millis(0)));
+        let core = Current::new(config.core.clone());
         let state = ApiState {
+            core: core.clone(),
             config: Arc::new(config),
             admin,
             handle,
@@ -135,7 +139,12 @@ impl Site {
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(server.serve(state, async move { drop(stopped.await) }));
-        Self { address, broker, health, feed, metrics, memory, stop, server }
+        Self { address, broker, health, feed, core, metrics, memory, stop, server }
+    }
+
+    /// As if this config over the defaults had been reloaded.
+    pub(crate) fn reload(&self, toml: &str) {
+        self.core.reload(Config::from_toml(toml).unwrap_or_else(|e| panic!("{e}")).core);
     }
 
     /// How many publishes for new tasks were answered so.

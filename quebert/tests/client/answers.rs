@@ -5,6 +5,10 @@ use crate::{
     done, quebert,
 };
 use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 /// A batch's answer that takes each line but those that `refuse` has a problem for.
 fn taken(asked: &Asked, refuse: impl Fn(usize) -> Option<Value>) -> Reply {
@@ -65,6 +69,62 @@ async fn patience_has_an_end() {
     let partly = done(quebert(&["enqueue", "--retry-for", "0s", "--api", &api.url]), LINES).await;
     assert_eq!(partly.out, "2 enqueued, 0 refused, 1 failed\n");
     assert!(partly.failed(1).contains("line 1: task "));
+}
+
+#[tokio::test]
+async fn a_proxy_that_misses_the_api_is_asked_again() {
+    let api = Canned::start(|n, asked| match n {
+        0..3 => Reply::Answer([502, 503, 504][n], "Retry-After: 0\r\n", "<html>".into()),
+        _ => taken(asked, |_| None),
+    })
+    .await;
+    let out = done(quebert(&["enqueue", "--api", &api.url]), LINES).await.good();
+    assert_eq!(out, "3 enqueued, 0 refused, 0 failed\n");
+    let asked = api.asked();
+    assert!(asked.len() == 4 && asked.iter().all(|again| again == &asked[0]), "{asked:?}");
+    let away = Canned::start(|_, _| Reply::Answer(502, "", "<html>".into())).await;
+    let err = done(quebert(&["enqueue", "--retry-for", "0s", "--api", &away.url]), LINES).await.failed(3);
+    assert!(err.contains("502 Bad Gateway"), "{err}");
+}
+
+#[tokio::test]
+async fn after_a_failure_every_line_that_was_read_is_told_of() {
+    // Nothing is answered before three batches are under way; then all but the second of them is stored.
+    let (seen, ids) = (Mutex::new(BTreeSet::new()), Arc::new(Mutex::new([BTreeSet::new(), BTreeSet::new()])));
+    let told = ids.clone();
+    let api = Canned::start(move |_, asked| {
+        let lines: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut batch = lines.iter().map(|line| line["id"].as_str().unwrap().to_owned());
+        let first = batch.next().unwrap();
+        let mut seen = seen.lock().unwrap();
+        seen.insert(first.clone());
+        if seen.len() < 3 {
+            return Reply::Answer(503, "Retry-After: 0\r\n", problem(503, "broker_blocked", &json!([])));
+        }
+        let refused = seen.iter().nth(1) == Some(&first);
+        ids.lock().unwrap()[usize::from(refused)].extend(batch.chain([first]));
+        match refused {
+            true => Reply::Answer(403, "", problem(403, "forbidden", &json!([]))),
+            false => taken(asked, |_| None),
+        }
+    })
+    .await;
+    // At most 500 lines are a batch.
+    let id = |n: usize| format!("t-{n:04}");
+    let lines: String = (1..=1500).map(|n| format!("{{\"url\": \"http://h/\", \"id\": \"{}\"}}\n", id(n))).collect();
+    let done = done(quebert(&["enqueue", "--json", "--api", &api.url]), &lines).await;
+    let [stored, refused] = &*told.lock().unwrap();
+    assert!(stored.last() > refused.last() && !refused.is_empty(), "some were stored after those that failed");
+    let told: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(told.len() >= stored.len() + refused.len(), "{} of {stored:?} {refused:?}", told.len());
+    for (n, told) in (1..).zip(&told) {
+        assert_eq!((&told["line"], &told["id"]), (&json!(n), &json!(id(n))));
+        assert_eq!(told["enqueued"], stored.contains(&id(n)), "{told}");
+        if refused.contains(&id(n)) {
+            assert_eq!(told["error"], "forbidden: in words");
+        }
+    }
+    assert_eq!(done.failed(2), "quebert: forbidden: in words\n");
 }
 
 #[tokio::test]

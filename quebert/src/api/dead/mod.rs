@@ -308,7 +308,7 @@ impl Desk {
     fn meant(&self, said: &DeadFilter) -> Result<(Filter, Vec<Drawer>), FieldError> {
         let wrong = |field: &str, detail: String| FieldError { field: field.to_owned(), detail };
         let filter = Filter::try_from(said.clone()).map_err(|e| wrong(e.field(), e.to_string()))?;
-        let drawers = Drawer::all(&self.state.config.core.lanes, filter.lane.as_deref());
+        let drawers = Drawer::all(&self.state.core.now().lanes, filter.lane.as_deref());
         let drawers = drawers.ok_or_else(|| wrong("queue", "there is no such queue".to_owned()))?;
         Ok((filter, drawers))
     }

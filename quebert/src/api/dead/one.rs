@@ -31,7 +31,7 @@ pub(super) enum What {
 
 /// Finds the letter and does that with it; returns how it was.
 pub(super) async fn one(desk: &Desk, key: String, what: What) -> Result<DeadDetail, Fault> {
-    let drawers = Drawer::all(&desk.state.config.core.lanes, None).expect("all lanes, not one by name");
+    let drawers = Drawer::all(&desk.state.core.now().lanes, None).expect("all lanes, not one by name");
     let mut finder = Finder {
         key,
         what,

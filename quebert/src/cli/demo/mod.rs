@@ -82,7 +82,10 @@ pub(super) async fn demo(args: DemoArgs) -> Result<(), Failure> {
 
     args.play(&mut stage, producer, &mut signals).await;
     let summary = drain(&mut stage, &mut running, &mut signals).await;
-    api.stop().await;
+    tokio::select! {
+        () = api.stop() => {}
+        _ = signals.next() => {}
+    }
     let took = teller.elapsed();
     let left = ledger.close(&*engine.broker, &queues, &summary).await;
     let sums = left.map_err(|e| Failure::other("ask the broker what is left", e))?;

@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep};
 
 /// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Of what was read, and then not even tried.
+pub(super) const NOT_HANDED_IN: &str = "not handed in, since what came before it failed";
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Takes tasks in.
@@ -64,6 +66,13 @@ pub(super) enum Fate {
     Refused(String),
     /// It was not stored, or nobody knows.
     Failed(String),
+}
+
+/// What became of items, one fate each, in order.
+pub(super) struct Handed {
+    pub(super) fates: Vec<Fate>,
+    /// Why there is no use in handing in more: nobody answered for as long as the patience lasts, or the API refuses all.
+    pub(super) failure: Option<Failure>,
 }
 
 impl Counter {
@@ -134,24 +143,28 @@ impl Counter {
             {
                 Err(Failure::Usage("this broker remembers no keys: --idempotency-key needs the API".into()))
             }
-            _ => match self.hand_in_all(vec![item], key).await?.pop() {
-                Some(Fate::Stored(accepted)) => Ok(accepted),
-                Some(Fate::Refused(why)) => Err(Failure::Usage(why)),
-                Some(Fate::Failed(why)) => Err(Failure::other("enqueue", why)),
-                None => Err(Failure::other("enqueue", "no answer")),
-            },
+            _ => {
+                let Handed { mut fates, failure } = self.hand_in_all(vec![item], key).await;
+                match (failure, fates.pop()) {
+                    (Some(failure), _) => Err(failure),
+                    (None, Some(Fate::Stored(accepted))) => Ok(accepted),
+                    (None, Some(Fate::Refused(why))) => Err(Failure::Usage(why)),
+                    (None, Some(Fate::Failed(why))) => Err(Failure::other("enqueue", why)),
+                    (None, None) => Err(Failure::other("enqueue", "no answer")),
+                }
+            }
         }
     }
 
     /// Hands in several, and tells of each, in order.
-    ///
-    /// # Errors
-    /// When nobody answers for as long as the patience lasts, or the API refuses them all.
-    pub(super) async fn hand_in_all(&self, items: Vec<Item>, key: Option<&str>) -> Result<Vec<Fate>, Failure> {
+    pub(super) async fn hand_in_all(&self, items: Vec<Item>, key: Option<&str>) -> Handed {
         match &self.place {
             Place::Api { client, .. } => self.batch(client, items).await,
             Place::Broker { direct, .. } => self.store(direct, items, key).await,
-            Place::Nowhere { .. } => Ok(items.into_iter().map(|item| Fate::Stored(item.accepted())).collect()),
+            Place::Nowhere { .. } => {
+                let fates = items.into_iter().map(|item| Fate::Stored(item.accepted())).collect();
+                Handed { fates, failure: None }
+            }
         }
     }
 
@@ -162,8 +175,8 @@ impl Counter {
         }
     }
 
-    /// Hands in a batch; one that is too large for the API in halves.
-    async fn batch(&self, client: &Client, items: Vec<Item>) -> Result<Vec<Fate>, Failure> {
+    /// Hands in a batch; one that is too large for the API in halves. After a failure nothing more of it is handed in.
+    async fn batch(&self, client: &Client, items: Vec<Item>) -> Handed {
         let mut fates = Vec::with_capacity(items.len());
         let mut parts = vec![items];
         while let Some(mut part) = parts.pop() {
@@ -176,10 +189,15 @@ impl Counter {
                 Err(ClientError::Problem { problem, .. }) if problem.code == "too_large" => {
                     fates.push(Fate::Refused(told(&problem)));
                 }
-                Err(e) => return Err(e.into()),
+                Err(e) => {
+                    fates.resize(fates.len() + part.len(), Fate::Failed(e.to_string()));
+                    let rest = parts.iter().map(Vec::len).sum::<usize>();
+                    fates.resize(fates.len() + rest, Fate::Failed(NOT_HANDED_IN.to_owned()));
+                    return Handed { fates, failure: Some(e.into()) };
+                }
             }
         }
-        Ok(fates)
+        Handed { fates, failure: None }
     }
 
     /// A batch has one key and the same bytes however often it is sent, so that nothing in it is stored twice.
@@ -233,7 +251,7 @@ impl Counter {
                 }
                 Err(error) => error,
             };
-            if matches!(error, ClientError::Problem { .. }) {
+            if matches!(error, ClientError::Problem { .. } | ClientError::Between { .. }) {
                 self.reached.store(true, Ordering::Relaxed);
             }
             match error.try_again() {
@@ -245,14 +263,15 @@ impl Counter {
         }
     }
 
-    async fn store(&self, direct: &Direct, items: Vec<Item>, key: Option<&str>) -> Result<Vec<Fate>, Failure> {
+    async fn store(&self, direct: &Direct, items: Vec<Item>, key: Option<&str>) -> Handed {
         let accepted: Vec<_> = items.iter().map(Item::accepted).collect();
         let window = direct.config.api.idempotency_window;
         let tasks = items.into_iter().filter_map(|item| item.enqueue(key, window)).collect();
         let results = direct.admin.enqueue(tasks).await;
+        let mut failure = None;
         if !self.reached.load(Ordering::Relaxed) {
             match results.first() {
-                Some(Err(PublishError::NotConnected(why))) => return Err(Failure::Unreachable(why.clone().into())),
+                Some(Err(PublishError::NotConnected(why))) => failure = Some(Failure::Unreachable(why.clone().into())),
                 _ => self.reached.store(true, Ordering::Relaxed),
             }
         }
@@ -264,7 +283,7 @@ impl Counter {
             Err(e @ PublishError::Unfit(_)) => Fate::Refused(e.to_string()),
             Err(e) => Fate::Failed(e.to_string()),
         };
-        Ok(accepted.into_iter().zip(results).map(fate).collect())
+        Handed { fates: accepted.into_iter().zip(results).map(fate).collect(), failure }
     }
 }
 

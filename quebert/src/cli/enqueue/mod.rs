@@ -16,7 +16,7 @@ use crate::{
     intake::Desk,
 };
 use clap::{Args, ValueEnum};
-use counter::{Counter, Fate, Item};
+use counter::{Counter, Fate, Handed, Item, NOT_HANDED_IN};
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use indicatif::ProgressBar;
 use lines::{LINE_BYTES_MAX, Line, Lines};
@@ -170,7 +170,8 @@ async fn single(counter: &Counter, args: &EnqueueArgs) -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{}", plain(&accepted.id))?)
 }
 
-/// Hands in batch by batch, several at a time, and tells of the lines in their order. A bad line stops nothing.
+/// Hands in batch by batch, several at a time, and tells of the lines in their order. A bad line stops nothing. When there
+/// is no use in handing in more, nothing more is read, and what was read is told of to the end.
 async fn stream(
     counter: &Counter,
     args: &EnqueueArgs,
@@ -182,32 +183,40 @@ async fn stream(
     let mut batch = Batch::default();
     let mut number = 0;
     let mut open = true;
+    let mut failure = None;
     loop {
         if under_way.len() < BATCHES_MAX && (batch.is_full() || (!open && !batch.entries.is_empty())) {
-            under_way.push_back(send(counter, std::mem::take(&mut batch).entries));
+            under_way.push_back(send(Some(counter), std::mem::take(&mut batch).entries));
         }
         if !open && batch.entries.is_empty() && under_way.is_empty() {
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
             return if tally.refused + tally.failed == 0 { Ok(()) } else { Err(Failure::Partly) };
         }
         tokio::select! {
-            Some(told) = under_way.next() => {
-                for told in told? {
+            Some((told, failed)) = under_way.next() => {
+                for told in told {
                     bar.inc(1);
                     bar.suspend(|| report(args, tally, told))?;
                 }
+                if failed.is_some() && failure.is_none() {
+                    (failure, open) = (failed, false);
+                    under_way.push_back(send(None, std::mem::take(&mut batch).entries));
+                }
             }
             line = input.next(), if open && !batch.is_full() => {
-                let line = line.map_err(|e| Failure::other("read standard input", e))?;
                 number += 1;
                 match line {
-                    Line::End => open = false,
-                    Line::Blank => {}
-                    Line::TooLong => batch.push(number, Err(format!("longer than {LINE_BYTES_MAX} bytes"))),
-                    Line::Text(text) => batch.push(number, counter.read(&text)),
+                    Ok(Line::End) => open = false,
+                    Ok(Line::Blank) => {}
+                    Ok(Line::TooLong) => batch.push(number, Err(format!("longer than {LINE_BYTES_MAX} bytes"))),
+                    Ok(Line::Text(text)) => batch.push(number, counter.read(&text)),
+                    Err(e) => (failure, open) = (Some(Failure::other("read standard input", e)), false),
                 }
             }
             () = sleep_until(batch.due), if !batch.entries.is_empty() && under_way.len() < BATCHES_MAX => {
-                under_way.push_back(send(counter, std::mem::take(&mut batch).entries));
+                under_way.push_back(send(Some(counter), std::mem::take(&mut batch).entries));
             }
         }
     }
@@ -241,7 +250,8 @@ impl Batch {
     }
 }
 
-async fn send(counter: &Counter, entries: Vec<Entry>) -> Result<Vec<Told>, Failure> {
+/// Hands in the tasks among these lines, if there is anybody to hand them in to.
+async fn send(counter: Option<&Counter>, entries: Vec<Entry>) -> (Vec<Told>, Option<Failure>) {
     let mut told = Vec::with_capacity(entries.len());
     let (mut items, mut places) = (Vec::new(), Vec::new());
     for Entry { line, item } in entries {
@@ -250,18 +260,18 @@ async fn send(counter: &Counter, entries: Vec<Entry>) -> Result<Vec<Told>, Failu
                 places.push(told.len());
                 let id = item.id.clone();
                 items.push(item);
-                (Some(id), Fate::Failed(String::new()))
+                (Some(id), Fate::Failed(NOT_HANDED_IN.to_owned()))
             }
             Err(why) => (None, Fate::Refused(why)),
         };
         told.push(Told { line, id, fate });
     }
-    if !items.is_empty() {
-        for (place, fate) in places.into_iter().zip(counter.hand_in_all(items, None).await?) {
-            told[place].fate = fate;
-        }
+    let Some(counter) = counter.filter(|_| !items.is_empty()) else { return (told, None) };
+    let Handed { fates, failure } = counter.hand_in_all(items, None).await;
+    for (place, fate) in places.into_iter().zip(fates) {
+        told[place].fate = fate;
     }
-    Ok(told)
+    (told, failure)
 }
 
 fn report(args: &EnqueueArgs, tally: &mut Tally, told: Told) -> io::Result<()> {
