@@ -114,6 +114,10 @@ impl<C: Connect> Inner<C> {
         }
         // Most requests find a connection; the others need not make room in each request for how one is made.
         let conn = Box::pin(self.connect(destination, limits)).await?;
+        // A limit looks at what it limits before it looks at the time, and one look is enough to send a request.
+        if Instant::now() >= limits.head_end {
+            return Err(limits.passed("no time left", false));
+        }
         match self.exchange(conn, http, destination, limits).await {
             Done::Outcome(outcome) => outcome,
             Done::Unsent(failure) => Err(failure),
@@ -181,10 +185,6 @@ impl<C: Connect> Inner<C> {
         destination: &Destination,
         limits: Limits,
     ) -> Done {
-        // The limit below looks at what it limits before it looks at the time, and one look is enough to send a request.
-        if Instant::now() >= limits.head_end {
-            return Done::Outcome(Err(limits.passed("no time left", false)));
-        }
         let head = match timeout_at(limits.head_end, conn.send(http)).await {
             Ok(Ok(head)) => head,
             Ok(Err(error)) => {
