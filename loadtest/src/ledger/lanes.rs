@@ -41,8 +41,8 @@ impl Lanes {
     /// Whether a queue of higher priority than this one has had tasks waiting for long, and room for them.
     pub(super) fn pass_over(&self, rules: &Rules, queue: usize, now: Duration) -> bool {
         let priority = rules.queues[queue].priority;
-        let above = rules.queues.iter().zip(&self.0).filter(|(rule, _)| rule.priority > priority);
-        above.into_iter().any(|(rule, lane)| lane.is_kept_waiting(rule, now))
+        let mut above = rules.queues.iter().zip(&self.0).filter(|(rule, _)| rule.priority > priority);
+        above.any(|(rule, lane)| lane.is_kept_waiting(rule, now))
     }
 }
 

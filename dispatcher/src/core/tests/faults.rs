@@ -308,14 +308,20 @@ fn a_wall_clock_that_goes_back_makes_nothing_early() {
     }
 }
 
-#[test]
-fn a_task_that_has_expired_by_a_jump_of_the_wall_clock_is_not_sent() {
+/// One task is under way, and behind it waits one that expires after five seconds.
+fn one_waits_for_five_seconds() -> World {
     let mut config = config(vec![lane("a", 1)]);
     config.destinations.slots = 1;
     let mut world = World::new(config);
     world.produce("q.a", task("first"));
     world.produce("q.a", message(r#"{"id":"late","url":"http://host/","ttl_ms":5000}"#));
     world.deliver_all();
+    world
+}
+
+#[test]
+fn a_task_that_has_expired_by_a_jump_of_the_wall_clock_is_not_sent() {
+    let mut world = one_waits_for_five_seconds();
     world.now.wall = world.now.wall.saturating_add(5 * SECOND);
     world.answer(200, &[]);
     assert!(world.sending.is_empty());
@@ -324,12 +330,7 @@ fn a_task_that_has_expired_by_a_jump_of_the_wall_clock_is_not_sent() {
 
 #[test]
 fn a_waiting_task_expires_in_its_time_though_the_wall_clock_went_back() {
-    let mut config = config(vec![lane("a", 1)]);
-    config.destinations.slots = 1;
-    let mut world = World::new(config);
-    world.produce("q.a", task("first"));
-    world.produce("q.a", message(r#"{"id":"late","url":"http://host/","ttl_ms":5000}"#));
-    world.deliver_all();
+    let mut world = one_waits_for_five_seconds();
     world.now.wall = Timestamp::from_millis(world.now.wall.as_millis() - 10_000);
     world.advance(14 * SECOND);
     settles(&world, &[]);
